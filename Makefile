@@ -1,0 +1,62 @@
+# The commands of this package. Each sets up what it needs; `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What a run is made of; name any of them on the command line: make reproduce-mnist SEED=7
+BUDGET ?= quick
+SEED ?=
+RUN ?=
+DATA_DIR ?=
+export TORCH TORCH_INDEX DATA_DIR CAFFE
+
+SOURCES_OF_SETUP := pyproject.toml CMakeLists.txt prototxt_gen/caffe.proto tools/setup_env.py
+
+.PHONY: help setup setup-dev caffe data-mnist reproduce-mnist test test-full check format clean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: $(VENV)/ready ## create .venv with everything that a run needs
+
+setup-dev: $(VENV)/ready-dev ## the same, with what the tests need
+
+$(VENV)/ready: $(SOURCES_OF_SETUP)
+	@$(PYTHON) tools/setup_env.py --venv $(VENV)
+	@touch $@
+
+$(VENV)/ready-dev: $(SOURCES_OF_SETUP)
+	@$(PYTHON) tools/setup_env.py --venv $(VENV) --extra dev
+	@touch $(VENV)/ready $@
+
+caffe: ## fetch real Caffe (CPU, from Debian's packages) into .caffe
+	@bash tools/get_caffe.sh .caffe
+
+data-mnist: setup ## prepare MNIST alone, into data/
+	@$(BIN)/python -m data_prep mnist --out data
+
+reproduce-mnist: setup ## MNIST: data, search, final training, table, report (BUDGET=quick)
+	@$(BIN)/metaqnn reproduce mnist --budget $(BUDGET) $(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN))
+
+check: setup-dev ## ruff, mypy and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: check ## lint, types and the fast tests, against real Caffe where it can be had
+	@bash tools/get_caffe.sh .caffe || echo "no real Caffe here: the conformance tests will skip"
+	@$(BIN)/python -m pytest -m "not slow" tests
+
+test-full: setup-dev ## the slow suites: crashes, long conformance, a whole run
+	@bash tools/get_caffe.sh .caffe || echo "no real Caffe here: the conformance tests will skip"
+	@$(BIN)/python -m pytest -m slow tests
+
+format: setup-dev ## format the sources and sort their imports
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove the environment and the caches (data, runs and .caffe stay)
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,103 @@
+"""The nets that a SolverParameter names, with the states that it gives them."""
+
+from typing import Any
+
+import prototxt_gen.caffe_pb2 as caffe_pb2
+
+from caffe_torch import upgrade
+from caffe_torch.log import FatalError, info
+
+
+def train_net(param: Any) -> Any:
+    """The training net's NetParameter, in phase TRAIN and the solver's train_state.
+
+    Raises:
+        FatalError: not exactly one field names the net, or its file is missing or wrong.
+    """
+    fields = ("net", "net_param", "train_net", "train_net_param")
+    given = [name for name in fields if param.HasField(name)]
+    if len(given) != 1:
+        rule = "num_train_nets <= 1" if given else "num_train_nets >= 1"
+        raise FatalError(
+            "solver.cpp:84",
+            f"Check failed: {rule} ({len(given)} vs. 1) SolverParameter must specify a train net "
+            f"using one of these fields: {', '.join(fields)}; it uses {given or 'none'}",
+        )
+    source = given[0]
+    value = getattr(param, source)
+    if source.endswith("param"):
+        line = 88 if source.startswith("train") else 97
+        info(f"solver.cpp:{line}", f"Creating training net specified in {source}.")
+        net = _copy(value)
+    else:
+        line = 92 if source == "train_net" else 102
+        info(f"solver.cpp:{line}", f"Creating training net from {source} file: {value}")
+        net = upgrade.read_net(value)
+    state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
+    state.MergeFrom(net.state)
+    state.MergeFrom(param.train_state)
+    net.state.CopyFrom(state)
+    return net
+
+
+def test_nets(param: Any) -> list[tuple[str, Any]]:
+    """The test nets: of each, the field that names it, and that field's value.
+
+    First those of test_net_param, then of test_net; for test_iter values left over, the net
+    that is also the training net.
+
+    Raises:
+        FatalError: their number is not that of test_iter or test_state, or there is no
+            test_interval.
+    """
+    sources: list[tuple[str, Any]] = [("test_net_param", net) for net in param.test_net_param]
+    sources += [("test_net file", path) for path in param.test_net]
+    if param.HasField("net_param"):
+        sources += [("net_param", param.net_param)] * (len(param.test_iter) - len(sources))
+    elif param.HasField("net"):
+        sources += [("net file", param.net)] * (len(param.test_iter) - len(sources))
+    if len(sources) != len(param.test_iter):
+        raise FatalError(
+            "solver.cpp:133",
+            f"Check failed: num_test_nets == param_.test_iter_size() ({len(sources)} vs. "
+            f"{len(param.test_iter)}) test_iter must be specified for each test network.",
+        )
+    if len(param.test_state) not in (0, len(sources)):
+        raise FatalError(
+            "solver.cpp:145",
+            f"Check failed: param_.test_state_size() == num_test_net_instances "
+            f"({len(param.test_state)} vs. {len(sources)}) test_state must be unspecified or "
+            "specified once per test net.",
+        )
+    if sources and param.test_interval <= 0:
+        raise FatalError(
+            "solver.cpp:150",
+            f"Check failed: param_.test_interval() > 0 ({param.test_interval} vs. 0) there is a "
+            "test net; set test_interval",
+        )
+    return sources
+
+
+def test_net(param: Any, index: int, kind: str, value: Any) -> Any:
+    """The NetParameter of one of `test_nets`, in phase TEST and its test_state.
+
+    Raises:
+        FatalError: its file is missing or wrong.
+    """
+    where = f"Creating test net (#{index}) specified by {kind}"
+    if kind.endswith("param"):
+        info("solver.cpp:190", where)
+        net = _copy(value)
+    else:
+        info("solver.cpp:190", f"{where}: {value}")
+        net = upgrade.read_net(value)
+    net.state.phase = caffe_pb2.TEST
+    if param.test_state:
+        net.state.MergeFrom(param.test_state[index])
+    return net
+
+
+def _copy(net: Any) -> Any:
+    copy = caffe_pb2.NetParameter()
+    copy.CopyFrom(net)
+    return upgrade.upgrade_net(copy, "the solver's own net")

@@ -1,0 +1,110 @@
+"""The record of a prepared data set: what went in, what was done, what came out.
+
+A prepared folder is named after its parameters and only gets that name when it is complete, so
+a folder with a manifest is a finished one.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from data_prep.errors import DataError
+
+FILE_NAME = "manifest.json"
+# Part of every folder's name; to be raised when the same parameters would give other records.
+FORMAT_VERSION = 1
+
+_STRICT = ConfigDict(extra="forbid")
+Parameter = int | str | None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SourceFile:
+    """One file a data set was made from.
+
+    `status`: its content has a published hash (verified), has not (unverified), or no hash is
+    published and this one was recorded when the file was first seen (first-seen).
+    """
+
+    name: str
+    sha256: str  # of the uncompressed content
+    status: Literal["verified", "unverified", "first-seen"]
+    origin: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Database:
+    """One LMDB: its folder within the prepared one, its number of records, and per class."""
+
+    path: str
+    records: int
+    per_class: dict[int, int]
+    order: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Mean:
+    """One mean image: its file and the database it averages."""
+
+    path: str
+    of: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Manifest:
+    """Everything about one prepared folder; `folder` is its name within the output folder."""
+
+    dataset: str
+    folder: str
+    classes: int
+    shape: tuple[int, int, int]  # channels, height, width
+    parameters: dict[str, Parameter]
+    sources: list[SourceFile]
+    databases: dict[str, Database]
+    means: dict[str, Mean]
+    preprocessing: list[str]
+    versions: dict[str, str]
+
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def folder_name(dataset: str, parameters: Mapping[str, Parameter]) -> str:
+    """`<dataset>-<the first 8 hexadecimal digits of the parameters' SHA-256>`."""
+    described = json.dumps(
+        {"dataset": dataset, "format": FORMAT_VERSION, **parameters}, sort_keys=True
+    )
+    return f"{dataset}-{hashlib.sha256(described.encode()).hexdigest()[:8]}"
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write `folder`/manifest.json, indented."""
+    text = _ADAPTER.dump_json(manifest, indent=2).decode()
+    (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a prepared folder, after a check that its files are all there.
+
+    Raises DataError if it is missing or malformed, or a database or mean image is gone.
+    """
+    path = folder / FILE_NAME
+    remedy = f"remove {folder} and prepare it again"
+    try:
+        manifest = _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path}: {place}: {first['msg']}; {remedy}") from error
+    files = [f"{database.path}/data.mdb" for database in manifest.databases.values()]
+    for name in files + [mean.path for mean in manifest.means.values()]:
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / name} is missing; {remedy}")
+    return manifest

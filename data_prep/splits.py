@@ -1,0 +1,64 @@
+"""Class-stratified, seeded splits.
+
+Only the bit generator's raw 64-bit stream is used: NumPy guarantees that stream for ever, while
+the methods of `Generator` may change, so that a seed means the same split on every machine.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import DataError
+
+Indices = NDArray[np.int64]
+
+
+def generator(seed: int) -> np.random.Generator:
+    """The generator every split and shuffle of a preparation draws from, in a fixed order."""
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def permutation(count: int, rng: np.random.Generator) -> Indices:
+    """A uniform permutation of range(count): the order of `count` raw 64-bit draws."""
+    draws = np.asarray(rng.bit_generator.random_raw(count), np.uint64)
+    return np.argsort(draws, kind="stable").astype(np.int64)
+
+
+def largest_remainder(weights: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """`total` units shared out in proportion to `weights` (non-negative, not all zero).
+
+    Each share is its quota rounded down; what is left goes to the largest remainders, on a tie
+    to the lower index. All arithmetic is in integers.
+    """
+    quotas = [int(weight) * total for weight in weights]
+    whole = sum(int(weight) for weight in weights)
+    shares = np.array([quota // whole for quota in quotas], np.int64)
+    by_remainder = sorted(range(len(quotas)), key=lambda i: (-(quotas[i] % whole), i))
+    shares[by_remainder[: total - int(shares.sum())]] += 1
+    return shares
+
+
+def stratified_split(
+    labels: NDArray[np.integer], held_out: int, rng: np.random.Generator
+) -> tuple[Indices, Indices]:
+    """(remaining, held out): indices into `labels`, each in ascending order.
+
+    Every class gives its share of the `held_out` examples by largest remainder, drawn at random
+    within the class. Raises DataError unless 0 ≤ held_out ≤ the number of labels.
+    """
+    if not 0 <= held_out <= len(labels):
+        raise DataError(
+            f"cannot set {held_out} of {len(labels)} examples aside; "
+            f"choose a number from 0 to {len(labels)}"
+        )
+    classes, counts = np.unique(labels, return_counts=True)
+    chosen = np.zeros(len(labels), np.bool_)
+    if held_out:
+        for value, share in zip(classes, largest_remainder(counts, held_out), strict=True):
+            members = np.flatnonzero(labels == value)
+            chosen[members[permutation(len(members), rng)[:share]]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def stratified_subset(labels: NDArray[np.integer], size: int, rng: np.random.Generator) -> Indices:
+    """Ascending indices of a stratified sample of `size` examples; raises as stratified_split."""
+    return stratified_split(labels, size, rng)[1]

@@ -1,0 +1,1 @@
+"""The paper's experiment: search, training through a `caffe` command, results."""

@@ -1,0 +1,129 @@
+"""A run's progress on the terminal: one line per step, and a live line while training."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from reproduce.training.trial import (
+    EpochFinished,
+    PhaseStarted,
+    Restarted,
+    Retried,
+    TrainProgress,
+    TrialEvent,
+    TrialFinished,
+)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader says them: 42 s, 7 min, 3.2 h, 12 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+class Pace:
+    """Estimates how long training takes: a time to start each process, and a speed.
+
+    Work is counted in forward multiply-accumulates × images. Both constants are least-squares
+    fits to the trainings so far, beside one imagined training that stands for a laptop.
+    """
+
+    def __init__(self) -> None:
+        self._rows = [(2.0, 3e11, 20.0)]
+
+    def add(self, processes: int, work: float, seconds: float) -> None:
+        """Count a finished training."""
+        self._rows.append((processes, work, seconds))
+
+    def estimate(self, processes: float, work: float) -> float:
+        """Seconds that more processes with so much work in all will take."""
+        table = np.array(self._rows)
+        scale = table[:, :2].max(axis=0)
+        fit, *_ = np.linalg.lstsq(table[:, :2] / scale, table[:, 2], rcond=None)
+        if fit.min() < 0:  # the times scatter more than they tell: take the speed alone
+            fit = np.array([0.0, table[:, 2].sum() / (table[:, 1] / scale[1]).sum()])
+        return float(np.array([processes, work]) / scale @ fit)
+
+
+class Display:
+    """Prints a run's steps; safe to call from the executor's threads.
+
+    Where standard output is no terminal there is no live line, and a line for each epoch says
+    what it would have.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self._heading = ""
+        self._until: float | None = None
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._live = Live(Text(""), console=self.console, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def line(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def heading(self, text: str, seconds_left: float | None) -> None:
+        """What is being trained, and the time that the whole run still needs, if known."""
+        with self._lock:
+            self._heading = text
+            self._until = None if seconds_left is None else time.monotonic() + seconds_left
+        self.line(f"{text}{self._eta()}")
+
+    def _eta(self) -> str:
+        if self._until is None:
+            return ""
+        return f"  (about {duration(max(0.0, self._until - time.monotonic()))} left in all)"
+
+    def trial_event(self, event: TrialEvent) -> None:
+        """Show a step of the trial under way."""
+        match event:
+            case EpochFinished(_, epoch, of, accuracy, loss):
+                shown = "" if loss is None else f", loss {loss:.4g}"
+                self.line(f"    epoch {epoch}/{of}: accuracy {accuracy:.4f}{shown}{self._eta()}")
+            case Restarted(_, rate, reason):
+                self.line(f"    restart at learning rate {rate:g}: {reason}")
+            case Retried(_, reason):
+                self.line(f"    started again: {reason}")
+            case PhaseStarted(_, rate, start, end):
+                self._status(f"iteration {start}/{end}, learning rate {rate:g}")
+            case TrainProgress(_, iteration, of, loss, speed):
+                pace = "" if speed is None else f", {speed:.1f} iterations/s"
+                self._status(f"iteration {iteration}/{of}, loss {loss:.4g}{pace}")
+            case TrialFinished(result):
+                if result.message:
+                    self.line(f"    {result.outcome.replace('_', ' ')}: {result.message}")
+
+    def _status(self, text: str) -> None:
+        with self._lock:
+            if self._live is not None:
+                self._live.update(Text(f"{self._heading}: {text}{self._eta()}"))

@@ -1,0 +1,145 @@
+"""From an experiment to what one trial needs: the net's prototxt and its training recipe."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.manifest import Manifest
+from prototxt_gen.dropout import place_dropout
+from prototxt_gen.net import DataSource, NetStyle, net_text
+from prototxt_gen.notation import Architecture
+from reproduce.experiments.schema import Experiment, FinalTraining, Optimizer, Style
+from reproduce.training.recipe import Recipe
+
+
+class BatchError(ValueError):
+    """A batch size does not fit the data; the message names it and what would fit."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared data set and where it lies, as seen from a run's folder."""
+
+    manifest: Manifest
+    folder: str
+
+    @classmethod
+    def beside(cls, run_folder: Path, data: Path, manifest: Manifest) -> PreparedData:
+        """Data prepared in `data`; paths relative to the run, so that both can be moved."""
+        return cls(manifest, os.path.relpath(data / manifest.folder, run_folder))
+
+    def path(self, name: str) -> str:
+        """A file of the prepared folder, as seen from the run's folder."""
+        return f"{self.folder}/{name}"
+
+    def records(self, database: str) -> int:
+        """Images in a database."""
+        return self.manifest.databases[database].records
+
+
+def _source(
+    experiment: Experiment, data: PreparedData, optimizer: Optimizer, *, final: bool
+) -> DataSource:
+    train, test, mean = ("train_full", "test", "mean_full") if final else ("train", "val", "mean")
+    databases, means = data.manifest.databases, data.manifest.means
+    scale = experiment.data.scale
+    return DataSource(
+        train=data.path(databases[train].path),
+        test=data.path(databases[test].path),
+        train_batch=optimizer.batch,
+        test_batch=optimizer.test_batch,
+        mean_file=data.path(means[mean].path) if experiment.data.mean == "image" else None,
+        scale=None if scale == 1 else scale,
+    )
+
+
+def _recipe(
+    optimizer: Optimizer, train_images: int, test_images: int, seed: int, **rest: object
+) -> Recipe:
+    if test_images % optimizer.test_batch:
+        raise BatchError(
+            f"test_batch {optimizer.test_batch} must divide the {test_images} images tested"
+        )
+    fields: dict[str, object] = {
+        "epochs": optimizer.epochs,
+        # A last, partial batch is left out, as in the released code.
+        "iterations_per_epoch": train_images // optimizer.batch,
+        "test_iter": test_images // optimizer.test_batch,
+        "base_lr": optimizer.base_lr,
+        "solver_type": optimizer.solver,
+        "lr_policy": "step",
+        "gamma": optimizer.lr_gamma,
+        "step_epochs": optimizer.lr_step_epochs,
+        "momentum": optimizer.momentum,
+        "weight_decay": optimizer.weight_decay,
+        "random_seed": seed,
+    }
+    if optimizer.solver == "Adam":
+        fields |= {"momentum2": optimizer.momentum2, "delta": optimizer.delta}
+    return Recipe(**fields, **rest)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What to train: the net's prototxt and how."""
+
+    net: str
+    recipe: Recipe
+
+
+def _net(
+    experiment: Experiment, architecture: Architecture, style: Style, source: DataSource
+) -> str:
+    return net_text(
+        place_dropout(architecture, style.dropout),
+        experiment.data.image,
+        source,
+        NetStyle(padding=style.padding, activation=style.activation),
+        name=str(architecture.without_dropout()),
+    )
+
+
+def exploration_plan(
+    experiment: Experiment, data: PreparedData, architecture: Architecture, seed: int
+) -> TrialPlan:
+    """How a sampled architecture is trained (section 5)."""
+    section = experiment.exploration
+    recipe = _recipe(
+        section,
+        data.records("train"),
+        data.records("val"),
+        seed,
+        chance_accuracy=section.restarts.chance,
+        restart_factor=section.restarts.factor,
+        max_restarts=section.restarts.most,
+        retries=section.retries,
+    )
+    source = _source(experiment, data, section, final=False)
+    return TrialPlan(_net(experiment, architecture, section, source), recipe)
+
+
+def final_plan(
+    experiment: Experiment,
+    data: PreparedData,
+    architecture: Architecture,
+    section: FinalTraining,
+    learning_rate: float | None,
+) -> TrialPlan:
+    """How a net is trained on all training images and tested on the test set.
+
+    `learning_rate` replaces the section's where the search found that a net needs another.
+    """
+    if learning_rate is not None:
+        section = section.model_copy(update={"base_lr": learning_rate})
+    recipe = _recipe(
+        section,
+        data.records("train_full"),
+        data.records("test"),
+        experiment.seed,
+        keep_model=True,
+        retries=experiment.exploration.retries,
+    )
+    source = _source(experiment, data, section, final=True)
+    return TrialPlan(_net(experiment, architecture, section, source), recipe)

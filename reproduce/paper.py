@@ -1,0 +1,83 @@
+"""Every published number that this package quotes, with its version and place.
+
+"First version" is arXiv v1 (November 2016), "later revision" the text of the final version,
+"thesis" the first author's MEng thesis (2017), whose chapter 3 repeats the paper.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PublishedNet:
+    """A row of the tables of top architectures.
+
+    `error` is the test error in percent, `parameters` millions, both as printed; the text gives
+    no padding for the first version's MNIST nets (their sizes only fit VALID convolutions).
+    """
+
+    id: str
+    place: str
+    notation: str
+    error: float
+    parameters: float
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """A headline result of Table 3: test error in percent."""
+
+    data: str
+    what: str
+    version: str
+    error: float
+
+
+RESULTS = (
+    PublishedResult("cifar10", "top model", "all versions", 6.92),
+    PublishedResult("cifar10", "ensemble", "all versions", 7.32),
+    PublishedResult("svhn", "top model", "all versions", 2.28),
+    PublishedResult("svhn", "ensemble", "all versions", 2.06),
+    PublishedResult("mnist", "top model", "first version", 0.41),
+    PublishedResult("mnist", "top model", "later revision", 0.44),
+    PublishedResult("mnist", "ensemble", "first version", 0.38),
+    PublishedResult("mnist", "ensemble", "later revision", 0.32),
+)
+
+
+def _read_nets() -> tuple[PublishedNet, ...]:
+    with (Path(__file__).parent / "published_nets.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedNet(
+                row["id"],
+                row["place"],
+                row["notation"],
+                float(row["error"]),
+                float(row["parameters"]),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+NETS = _read_nets()
+"""Every row of the tables of top architectures."""
+
+
+def published_net(id_: str) -> PublishedNet:
+    """A published net by its id, e.g. `mnist/v1-3`.
+
+    Raises:
+        KeyError: naming the ids that exist.
+    """
+    for net in NETS:
+        if net.id == id_:
+            return net
+    raise KeyError(f"no published net {id_!r}; there are {', '.join(net.id for net in NETS)}")
+
+
+def results(data: str) -> tuple[PublishedResult, ...]:
+    """The headline results on a data set."""
+    return tuple(result for result in RESULTS if result.data == data)

@@ -1,0 +1,223 @@
+"""`metaqnn reproduce`: data, search, final training, table and report, each step resumable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from data_prep.mnist import prepare_mnist
+from prototxt_gen.notation import parse
+from prototxt_gen.shapes import Padding, total_cost
+from reproduce.display import Display, Pace
+from reproduce.experiments.schema import Experiment, FinalTraining
+from reproduce.nets import PreparedData, final_plan
+from reproduce.results.report import write_report
+from reproduce.results.summary import BEST, best_trial
+from reproduce.run import RunError, freeze, locked, provenance
+from reproduce.search.agent import Agent
+from reproduce.search.cost_cap import CostCap
+from reproduce.search.loop import Sampled, Trained, search
+from reproduce.search.replay_memory import ReplayMemory, Trial
+from reproduce.search.space import SearchSpace
+from reproduce.trainer import ExplorationTrainer
+from reproduce.training.caffe import Caffe, find_caffe
+from reproduce.training.executors import LocalExecutor, Slot
+from reproduce.training.outcome import Outcome
+from reproduce.training.trial import run_trial
+
+REPLAY_MEMORY = "replay.sqlite"
+
+
+def reproduce(
+    experiment: Experiment,
+    run_folder: Path,
+    *,
+    data: Path,
+    cache: Path,
+    environment: Mapping[str, str],
+    console: Console,
+) -> Path:
+    """Run or resume an experiment to its report; returns the report's page.
+
+    Args:
+        experiment: what to run.
+        run_folder: where it is kept; a finished step found there is not done again.
+        data: where prepared data sets lie.
+        cache: where downloads are kept.
+        environment: CAFFE names the trainer, DATA_DIR the user's own files.
+        console: where progress goes.
+
+    Raises:
+        RunError, CaffeError, DataError, TrainerBrokenError: one line each, nothing lost.
+    """
+    with locked(run_folder):
+        freeze(experiment, run_folder)
+        caffe = find_caffe(environment)
+        memory = ReplayMemory(run_folder / REPLAY_MEMORY)
+        try:
+            with Display(console) as display:
+                run = _Run(experiment, run_folder, memory, caffe, display)
+                run.announce()
+                run.prepare(data, cache, environment.get("DATA_DIR"))
+                run.search()
+                run.train_finals()
+            return write_report(experiment, memory, run_folder / "report")
+        finally:
+            memory.close()
+
+
+class _Run:
+    """One run under way."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        memory: ReplayMemory,
+        caffe: Caffe,
+        display: Display,
+    ) -> None:
+        self.experiment, self.folder, self.memory = experiment, folder, memory
+        self.caffe, self.display = caffe, display
+        self.pace = Pace()
+        space = SearchSpace(experiment.space.rules(experiment.data))
+        channels = experiment.data.image[0]
+        macs = experiment.budget.max_forward_macs
+        self.cap = None if macs is None else CostCap(space, channels, macs)
+        self.agent = Agent(space, experiment.q_learning.constants, self.cap, channels)
+
+    def announce(self) -> None:
+        """Say what is about to run, and keep it with the run."""
+        experiment, memory = self.experiment, self.memory
+        trainer = f"{self.caffe} ({self.caffe.kind})"
+        earlier = memory.get("trainer")
+        if earlier is None:
+            memory.put("trainer", trainer)
+            memory.put("provenance", provenance(experiment, trainer))
+            if self.cap is not None:
+                low, high = self.cap.count()
+                total = self.agent.space.counts().architectures
+                record = {"macs": self.cap.macs, "low": low, "high": high, "architectures": total}
+                memory.put("cost_cap", record)
+        elif earlier != trainer:
+            raise RunError(
+                f"{self.folder} was trained by {earlier}, not by {trainer}: "
+                "name that one with CAFFE=..., or another run with RUN=..."
+            )
+        say = self.display.line
+        say(
+            f"MetaQNN on {experiment.title}: preset {experiment.preset}, "
+            f"budget {experiment.budget_name}, seed {experiment.seed}"
+        )
+        say(f"Trainer: {trainer}")
+        say(f"Run: {self.folder}")
+
+    def prepare(self, data: Path, cache: Path, user_files: str | None) -> None:
+        """Prepare the data set, unless it is there."""
+        self.display.line("Data:")
+        manifest = prepare_mnist(
+            data,
+            data_dir=Path(user_files) if user_files else None,
+            seed=self.experiment.seed,
+            validation=self.experiment.data.validation,
+            subset=self.experiment.budget.train_subset,
+            cache=cache,
+            progress=None,
+        )
+        self.data = PreparedData.beside(self.folder, data, manifest)
+        self.memory.put("data", json.loads(json.dumps(asdict(manifest))))
+        counts = ", ".join(f"{name} {db.records:,}" for name, db in manifest.databases.items())
+        self.display.line(f"    {data / manifest.folder}: {counts}")
+
+    def search(self) -> None:
+        """Run or resume the search."""
+        experiment = self.experiment
+        stages = experiment.q_learning.stages
+        total = sum(stage.models for stage in stages)
+        for trial in self.memory.trials():
+            self._count(trial)
+        done = sum(trial.reward is not None for trial in self.memory.trials())
+        self.display.line(
+            f"Search: {total} models over ε {stages[0].epsilon:g} to {stages[-1].epsilon:g}, "
+            f"{experiment.exploration.epochs} epochs of {experiment.train_images:,} images each"
+            + (f"; {done} are trained already" if done else "")
+        )
+        slots = [Slot()]
+        with LocalExecutor(slots, lambda job, event: self.display.trial_event(event)) as executor:
+            trainer = ExplorationTrainer(experiment, self.data, self.folder, self.caffe, executor)
+            rng = np.random.default_rng(experiment.seed)
+            events = search(
+                self.memory, self.agent, rng, stages, experiment.q_learning.replays, trainer
+            )
+            again = 0
+            for event in events:
+                if isinstance(event, Sampled) and event.duplicate:
+                    again += 1
+                elif isinstance(event, Sampled):
+                    trained = sum(self.memory.unique_per_epsilon().values())
+                    repeats = f" (after {again} samples of trained nets)" if again else ""
+                    again = 0
+                    self.display.heading(
+                        f"[{trained + 1}/{total}] ε {event.sample.epsilon:g} "
+                        f"{event.architecture}{repeats}",
+                        self._seconds_left(total - trained),
+                    )
+                elif isinstance(event, Trained):
+                    self._count(event.trial)
+
+    def _count(self, trial: Trial) -> None:
+        if trial.result is not None:
+            epochs = len(trial.result.accuracies) + trial.result.restarts
+            processes = 2 + trial.result.restarts
+            work = self._macs(trial.architecture, Padding.SAME) * epochs
+            self.pace.add(processes, work * self.experiment.train_images, trial.result.seconds)
+
+    def _macs(self, architecture: str, padding: Padding) -> int:
+        return total_cost(parse(architecture), self.experiment.data.image, padding).macs
+
+    def _seconds_left(self, models: int) -> float:
+        """Estimate for the whole run; nets to come are taken for the average of those so far."""
+        experiment = self.experiment
+        nets = [self._macs(t.architecture, Padding.SAME) for t in self.memory.trials()]
+        mean = sum(nets) / len(nets)
+        everything = experiment.data.train_images
+        work = mean * models * experiment.exploration.epochs * experiment.train_images
+        work += mean * everything * experiment.final.epochs
+        for net in experiment.published:
+            work += self._macs(net.net.notation, net.padding) * everything * net.epochs
+        return self.pace.estimate(2 * models + 1 + len(experiment.published), work)
+
+    def train_finals(self) -> None:
+        """Train the published nets and the search's best on all training images."""
+        done = self.memory.finals()
+        for net in self.experiment.published:
+            if net.id not in done:
+                self._train_final(net.id, net.net.notation, net, None)
+        best = best_trial(self.memory.trials())
+        if best is None:
+            self.display.line("Final training: no net of the search finished, none to train")
+        elif BEST not in done and best.result is not None:
+            rate = best.result.learning_rate
+            self._train_final(BEST, best.architecture, self.experiment.final, rate)
+
+    def _train_final(
+        self, id_: str, architecture: str, section: FinalTraining, rate: float | None
+    ) -> None:
+        plan = final_plan(self.experiment, self.data, parse(architecture), section, rate)
+        work = self._macs(architecture, section.padding) * self.experiment.data.train_images
+        self.display.heading(
+            f"Final training of {id_}: {architecture}, {section.epochs} epochs of all "
+            f"{self.experiment.data.train_images:,} images",
+            self.pace.estimate(1, work * section.epochs),
+        )
+        folder = self.folder / "finals" / id_.replace("/", "-")
+        result = run_trial(
+            folder, self.folder, plan.net, plan.recipe, self.caffe, self.display.trial_event
+        )
+        if result.outcome is not Outcome.STOPPED:
+            self.memory.record_final(id_, architecture, result)

@@ -1,0 +1,1 @@
+"""From the replay memory to numbers beside the published ones: table, figure, report."""

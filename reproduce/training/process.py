@@ -1,0 +1,242 @@
+"""One supervised `caffe` process: its log followed, its time limited, its end certain.
+
+The child leads a session of its own and writes its log itself, so a killed driver loses none of
+it. On Linux the kernel kills the child when the thread that started it dies (PR_SET_PDEATHSIG);
+what outlives the driver all the same (a wrapper's children, other systems) is found by a token
+in its environment: the token lies in a mark file for as long as the process may live, and
+`end_orphans` ends every process that carries it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import psutil
+
+from reproduce.training.log_parser import Event, LogFollower
+
+_TOKEN = "METAQNN_PROCESS"  # noqa: S105 (the name of a variable, no secret)
+
+# Runs between fork and exec, outside the driver: preexec_fn is unsafe where there are threads.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+parent, argv = int(sys.argv[1]), sys.argv[2:]
+for number in (signal.SIGINT, signal.SIGPIPE):
+    signal.signal(number, signal.SIG_DFL)
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == parent:
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        sys.exit(f"ERROR: cannot run {argv[0]}: {error.strerror}")
+"""
+
+Reason = Literal["exited", "killed", "stopped", "timeout"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended.
+
+    Attributes:
+        reason: `exited` by itself, whatever its exit code; `killed` because the caller asked;
+            `stopped` by the stop event; `timeout`.
+        returncode: the exit code, negative for a signal.
+        seconds: wall time.
+        kernel_out_of_memory: it got a SIGKILL that is not ours, while the kernel's count of
+            processes killed for lack of memory rose.
+    """
+
+    reason: Reason
+    returncode: int
+    seconds: float
+    kernel_out_of_memory: bool
+
+
+def end_orphans(mark: Path) -> int:
+    """End what a dead driver left running in a folder; returns how many processes that were.
+
+    Raises:
+        TimeoutError: if one of them outlives SIGKILL by half a minute.
+    """
+    try:
+        token = mark.read_text()
+    except FileNotFoundError:
+        return 0
+    ended: set[int] = set()
+    deadline = time.monotonic() + 30
+    while found := [p for p in psutil.process_iter() if _token(p) == token]:
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, timeout=1)
+        ended |= {process.pid for process in found}
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"an earlier process of {mark.parent} cannot be ended: {ended}")
+    mark.unlink(missing_ok=True)
+    return len(ended)
+
+
+def _token(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(_TOKEN)
+    except (psutil.Error, OSError):
+        return None
+
+
+def kernel_oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
+    """Processes the Linux kernel has killed for lack of memory since boot; 0 elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in counters.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+class CaffeProcess:
+    """A context manager around one process; leaving it leaves no process behind.
+
+    Args:
+        argv: program and arguments.
+        cwd: where it runs.
+        env: its environment.
+        log: file that its stdout and stderr are appended to.
+        mark: file that marks the process while it may live; see `end_orphans`.
+        timeout_s: seconds after which it is ended; None for no limit.
+        stop: when set, the process is ended and may write a snapshot first.
+        grace_s: seconds between SIGINT (Caffe writes a snapshot and ends) and SIGKILL.
+
+    Raises:
+        OSError: on entry, if the log or the mark cannot be written or nothing can be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        log: Path,
+        mark: Path,
+        timeout_s: float | None = None,
+        stop: threading.Event | None = None,
+        grace_s: float = 30.0,
+        poll_s: float = 0.02,
+    ) -> None:
+        self._argv, self._cwd, self._env = list(argv), cwd, dict(env)
+        self._log, self._mark = log, mark
+        self._timeout_s, self._grace_s, self._poll_s = timeout_s, grace_s, poll_s
+        self._stop = stop or threading.Event()
+        self._reason: Reason = "exited"
+        self._sigkilled = False
+        self._ending: Ending | None = None
+
+    def __enter__(self) -> CaffeProcess:
+        end_orphans(self._mark)
+        token = uuid.uuid4().hex
+        self._mark.write_text(token)
+        launcher = []
+        if sys.platform == "linux":
+            launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
+        self._oom_kills = kernel_oom_kills()
+        self._started = time.monotonic()
+        with self._log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                launcher + self._argv,
+                cwd=self._cwd,
+                env={**self._env, _TOKEN: token},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._ending is not None:
+            return
+        try:
+            self._signal(signal.SIGINT)
+            deadline = time.monotonic() + self._grace_s
+            while not self._exited() and time.monotonic() < deadline:
+                time.sleep(self._poll_s)
+        finally:
+            self._signal(signal.SIGKILL)
+            self._reap()
+
+    def events(self) -> Iterator[Event]:
+        """The log's events as they come, until the process has ended; then `ending` is known."""
+        follower = LogFollower(self._log)
+        kill_at: float | None = None
+        while True:
+            exited = self._exited()  # before the poll: nothing is written after it
+            yield from follower.poll()
+            if exited:
+                break
+            now = time.monotonic()
+            if kill_at is not None:
+                if now >= kill_at:
+                    self._signal(signal.SIGKILL)
+            elif self._reason == "exited" and (reason := self._due(now)):
+                self._reason, kill_at = reason, now + self._grace_s
+                self._signal(signal.SIGINT)
+            time.sleep(self._poll_s)
+        self._reap()
+
+    def kill(self) -> None:
+        """End the process now, without a snapshot; `events` goes on to its end."""
+        if self._reason == "exited":
+            self._reason = "killed"
+        self._signal(signal.SIGKILL)
+
+    @property
+    def ending(self) -> Ending:
+        """How it ended; known when `events` is exhausted or the context is left."""
+        if self._ending is None:
+            raise RuntimeError("the process still runs")
+        return self._ending
+
+    def _due(self, now: float) -> Reason | None:
+        if self._stop.is_set():
+            return "stopped"
+        if self._timeout_s is not None and now - self._started >= self._timeout_s:
+            return "timeout"
+        return None
+
+    def _exited(self) -> bool:
+        """Whether the child has ended; it stays a zombie, so that its ids stay its own."""
+        options = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        return os.waitid(os.P_PID, self._popen.pid, options) is not None
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to the whole session's process group."""
+        self._sigkilled |= number == signal.SIGKILL and not self._exited()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, number)
+
+    def _reap(self) -> None:
+        """End what the child left in its group, and take its exit code."""
+        self._signal(signal.SIGKILL)
+        code = self._popen.wait()
+        seconds = time.monotonic() - self._started
+        killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL) and not self._sigkilled
+        out_of_memory = killed and kernel_oom_kills() > self._oom_kills
+        self._ending = Ending(self._reason, code, seconds, out_of_memory)
+        self._mark.unlink(missing_ok=True)

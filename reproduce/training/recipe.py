@@ -1,0 +1,112 @@
+"""What an experiment says about training one network, and its solver files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prototxt_gen.solver import TrainingScheme
+
+_FREE_TO_CHANGE = frozenset({"timeout_s", "retries", "max_restarts", "display"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained (paper, section 5). Epochs are counted from 1.
+
+    Attributes:
+        epochs: epochs to train.
+        iterations_per_epoch: batches that make one pass over the training images.
+        test_iter: test batches that make one pass over the validation images.
+        base_lr: initial learning rate of the first attempt.
+        lr_policy: `fixed`; `step`: rate × gamma every `step_epochs`; `multistep`: rate × gamma
+            after each of `multistep_epochs`.
+        chance_accuracy: an attempt whose accuracy after its first epoch is no higher starts
+            again from new weights; None trains in one go, without this rule.
+        restart_factor: the learning rate's factor at each restart.
+        max_restarts: restarts allowed; the last attempt's failure makes the trial chance level.
+        timeout_s: seconds one `caffe` process may run; None for no limit.
+        retries: how often in a trial a crashed or timed-out process is started again.
+        random_seed: Caffe's seed in the first attempt; attempt k uses random_seed + k.
+        solver_mode: `CPU`, `GPU`, or None to leave it to the command line.
+        keep_model: keep the trained weights as `model.caffemodel`.
+        display: iterations between two lines of training loss.
+
+    Raises:
+        ValueError: naming the field, if a count or rate is out of range.
+    """
+
+    epochs: int
+    iterations_per_epoch: int
+    test_iter: int
+    base_lr: float
+    solver_type: str = "Adam"
+    lr_policy: str = "fixed"
+    gamma: float | None = None
+    step_epochs: int | None = None
+    multistep_epochs: tuple[int, ...] = ()
+    momentum: float = 0.9
+    momentum2: float | None = None
+    delta: float | None = None
+    weight_decay: float = 0.0
+    chance_accuracy: float | None = None
+    restart_factor: float = 0.4
+    max_restarts: int = 5
+    timeout_s: float | None = None
+    retries: int = 1
+    random_seed: int = 0
+    solver_mode: str | None = None
+    keep_model: bool = False
+    display: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "iterations_per_epoch", "test_iter", "display"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("max_restarts", "retries", "random_seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
+        for name in ("base_lr", "restart_factor"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        self.scheme(0, self.max_iter)  # the policy's own fields
+
+    @property
+    def max_iter(self) -> int:
+        """Iterations of a whole training."""
+        return self.epochs * self.iterations_per_epoch
+
+    def learning_rate(self, attempt: int) -> float:
+        """Initial learning rate of attempt 0, 1, …: base_lr · restart_factor^attempt."""
+        return float(self.base_lr * self.restart_factor**attempt)
+
+    def scheme(self, attempt: int, max_iter: int) -> TrainingScheme:
+        """The solver of one attempt up to an iteration: test and snapshot after each epoch."""
+        epoch = self.iterations_per_epoch
+        return TrainingScheme(
+            solver_type=self.solver_type,
+            base_lr=self.learning_rate(attempt),
+            max_iter=max_iter,
+            test_iter=self.test_iter,
+            test_interval=epoch,
+            lr_policy=self.lr_policy,
+            gamma=self.gamma,
+            stepsize=None if self.step_epochs is None else self.step_epochs * epoch,
+            stepvalues=tuple(e * epoch for e in self.multistep_epochs),
+            momentum=self.momentum,
+            momentum2=self.momentum2,
+            delta=self.delta,
+            weight_decay=self.weight_decay,
+            snapshot=epoch,
+            display=min(self.display, epoch),
+            random_seed=self.random_seed + attempt,
+            solver_mode=self.solver_mode,
+            test_initialization=False,
+        )
+
+    def identity(self) -> str:
+        """JSON of the fields that a trial cannot change on its way; limits are left out."""
+        fields: dict[str, Any] = asdict(self)
+        kept = {key: value for key, value in fields.items() if key not in _FREE_TO_CHANGE}
+        return json.dumps(kept, sort_keys=True)

@@ -1,0 +1,110 @@
+"""Tables and reports: intervals, what was not run, and pages that need nothing else."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from reproduce.cli import DEFAULT_SEED, EXPERIMENTS
+from reproduce.experiments.schema import Experiment, load_experiment
+from reproduce.results.figures import SearchCurve, learning_curve_svg, rolling_mean
+from reproduce.results.report import write_report
+from reproduce.results.summary import BEST, table, wilson_interval
+from reproduce.search.replay_memory import ReplayMemory
+from reproduce.training.outcome import Outcome, TrialResult
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    return load_experiment(EXPERIMENTS / "mnist.toml", "quick", DEFAULT_SEED)
+
+
+def result(*accuracies: float, outcome: Outcome = Outcome.FINISHED) -> TrialResult:
+    return TrialResult(outcome, accuracies, 0.001, 0, 78, 12.5, "caffe 1.0.0", "")
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> ReplayMemory:
+    memory = ReplayMemory(tmp_path / "replay.sqlite")
+    memory.put("trainer", "caffe version 1.0.0 (real)")
+    sample = memory.add_sample("[C(64,3,1), SM(10)]", 1.0, {})
+    memory.record_outcome(sample.trial, result(0.9, 0.95), 0.95)
+    memory.complete(sample.id, [], {})
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("errors", "total", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), Table I, method 3
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilsons_interval_equals_newcombes_examples(
+    errors: int, total: int, low: float, high: float
+) -> None:
+    assert wilson_interval(errors, total) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_what_was_not_run_says_so_and_has_no_number(
+    experiment: Experiment, memory: ReplayMemory
+) -> None:
+    rows = table(experiment, memory)
+    assert [row.status for row in rows] == ["not run"] * 5
+    assert all(row.measured is None and row.difference is None for row in rows)
+
+
+def test_a_measured_row_stands_beside_the_published_number(
+    experiment: Experiment, memory: ReplayMemory
+) -> None:
+    net = experiment.published[0].net
+    memory.record_final("mnist/v1-3", net.notation, result(0.99, 0.985))
+    memory.record_final(BEST, "[C(64,3,1), SM(10)]", result(0.98))
+    rows = table(experiment, memory)
+    assert rows[0].architecture == "[C(240,7,1), P(3,2), C(120,5,2), FC(50), SM(10)]"
+    assert rows[0].published == 0.48
+    assert rows[0].measured == pytest.approx(1.5)  # the last epoch's, not the best
+    assert rows[0].difference == pytest.approx(1.02)
+    assert rows[0].interval[0] < 1.5 < rows[0].interval[1]
+    assert rows[0].status == "budget quick: not the paper's experiment"
+    assert rows[0].trainer == "caffe version 1.0.0 (real)"
+    tops = [row for row in rows if row.what == "MetaQNN, top model"]
+    assert [row.published for row in tops] == [0.41, 0.44]
+    assert all(row.measured == pytest.approx(2.0) for row in tops)
+
+
+def test_a_failed_final_training_has_no_number(
+    experiment: Experiment, memory: ReplayMemory
+) -> None:
+    memory.record_final("mnist/v1-3", "", result(0.5, outcome=Outcome.DIVERGED))
+    assert table(experiment, memory)[0].measured is None
+    assert table(experiment, memory)[0].status.startswith("diverged")
+
+
+def test_the_report_is_one_page_that_needs_no_network(
+    experiment: Experiment, memory: ReplayMemory, tmp_path: Path
+) -> None:
+    memory.put("cost_cap", {"macs": 30_000_000, "low": 9.0, "high": 10.0, "architectures": 1000.0})
+    page = write_report(experiment, memory, tmp_path / "report")
+    text = page.read_text()
+    links = re.findall(r'(?:src|href)="([^"#]+)"|url\(([^#)]+)\)|@import', text)
+    assert links == []
+    for needed in ("0.48", "quick", "caffe version 1.0.0 (real)", "[C(64,3,1), SM(10)]", "99.00 %"):
+        assert needed in text
+    rows = json.loads((page.parent / "table.json").read_text())
+    assert rows[0]["published"] == 0.48
+    assert "| not run |" in (page.parent / "table.md").read_text()
+
+
+def test_the_rolling_mean() -> None:
+    assert rolling_mean([1, 2, 3, 4], 2) == [1.5, 2.5, 3.5]
+
+
+def test_the_figure_is_the_same_each_time() -> None:
+    curve = SearchCurve((1.0, 1.0, 0.1), (0.1, 0.5, 0.9))
+    assert learning_curve_svg(curve, "t") == learning_curve_svg(curve, "t")
+    assert "ε 0.1" in learning_curve_svg(curve, "t")

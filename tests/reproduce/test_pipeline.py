@@ -1,0 +1,270 @@
+"""The whole run: data, search, final training, report; killed, resumed, with each trainer."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.idx import encode_idx
+from prototxt_gen.read import read_net
+from reproduce.cli import EXPERIMENTS
+from reproduce.search.replay_memory import read_replay_memory
+from reproduce.training.log_parser import TestOutput, parse_events
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FAKE = REPOSITORY / "tests" / "fake_caffe.py"
+METAQNN = [sys.executable, "-m", "reproduce.cli"]
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MNIST's four files with few images: a bright square whose place tells the class."""
+    folder = tmp_path_factory.mktemp("digits")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 1000), ("t10k", 200)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = rng.integers(0, 60, (count, 28, 28), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row, column = 3 + 11 * (label // 5), 1 + 5 * (label % 5)
+            image[row : row + 6, column : column + 5] += 180
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(encode_idx(images))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(encode_idx(labels))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The MNIST experiment, cut down to those few images; budget `smoke`."""
+    text = (EXPERIMENTS / "mnist.toml").read_text()
+    for old, new in (
+        ("train_images = 60000", "train_images = 1000"),
+        ("test_images = 10000", "test_images = 200"),
+        ("validation = 5000", "validation = 200"),
+        ("train_subset = 1280", "train_subset = 640"),
+        ("schedule = [[1.0, 2], [0.1, 1]]", "schedule = [[1.0, 4], [0.5, 2]]"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path_factory.mktemp("experiment") / "mnist.toml"
+    path.write_text(text)
+    return path
+
+
+class Run:
+    """A command line that runs the experiment in a folder of its own."""
+
+    def __init__(self, folder: Path, experiment: Path, digits: Path, caffe: str | None) -> None:
+        self.folder = folder
+        self.env = {k: v for k, v in os.environ.items() if k not in ("CAFFE", "DATA_DIR")}
+        self.env |= {"DATA_DIR": str(digits), "PYTHONPATH": str(REPOSITORY)}
+        if caffe:
+            self.env["CAFFE"] = caffe
+        self.command = [*METAQNN, "reproduce", str(experiment), "--budget", "smoke"]
+        self.command += [
+            "--seed",
+            "5",
+            "--run",
+            str(folder / "run"),
+            "--data",
+            str(folder / "data"),
+        ]
+
+    def start(self) -> subprocess.Popen[str]:
+        self.folder.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            self.command,
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, timeout: float = 300) -> str:
+        process = self.start()
+        output, _ = process.communicate(timeout=timeout)
+        assert process.returncode == 0, output
+        return output
+
+    def record(self) -> tuple[object, ...]:
+        """The replay memory without its times."""
+        with read_replay_memory(self.folder / "run" / "replay.sqlite") as memory:
+            trials = [
+                (t.architecture, t.epsilon, t.outcome, t.reward, t.result and t.result.accuracies)
+                for t in memory.trials()
+            ]
+            finals = {key: value[1].accuracies for key, value in memory.finals().items()}
+            state = memory.get("random_state")
+            return trials, memory.samples(), memory.q_values(), state, finals
+
+    def trained_iterations(self) -> list[str]:
+        """Every epoch that any process of the search trained: a line per (trial, iteration)."""
+        lines = []
+        for log in sorted((self.folder / "run" / "trials").glob("*/caffe_*.log")):
+            events = [e for e in parse_events(log) if isinstance(e, TestOutput)]
+            lines += [f"{log.parent.name} {e.iteration}" for e in events if e.iteration]
+        return lines
+
+
+@pytest.fixture
+def fake(tmp_path: Path, experiment: Path, digits: Path) -> Run:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"seconds": 0.01}))
+    run = Run(tmp_path / "fake", experiment, digits, f"{sys.executable} {FAKE}")
+    run.env["FAKE_CAFFE"] = str(script)
+    return run
+
+
+def test_a_run_ends_in_a_table_and_a_report(fake: Run) -> None:
+    output = fake.finish()
+    assert "Trainer: " in output
+    assert "[1/6] ε 1 [" in output
+    assert "epoch 2/2: accuracy" in output
+    assert "left in all" in output
+    assert "| 0.48 (first version, Table A4, row 3) |" in output
+    run = fake.folder / "run"
+    assert (run / "report" / "index.html").is_file()
+    assert (run / "finals" / "mnist-v1-3" / "model.caffemodel").is_file()
+    for net in run.glob("trials/*/net.prototxt"):
+        text = net.read_text()
+        assert str(run) not in text  # paths are relative to the run
+        read_net(text)
+    with sqlite3.connect(run / "replay.sqlite") as db:
+        provenance = json.loads(
+            db.execute("SELECT value FROM run WHERE key = 'provenance'").fetchone()[0]
+        )
+    assert provenance["seed"] == "5"
+    assert {"git revision", "numpy", "trainer", "machine"} <= provenance.keys()
+
+
+def test_the_same_command_again_trains_nothing(fake: Run) -> None:
+    fake.finish()
+    before = fake.trained_iterations()
+    output = fake.finish()
+    assert "already" in output
+    assert fake.trained_iterations() == before
+
+
+def test_kill_9_at_any_moment_then_the_same_command_ends_as_if_never_killed(
+    fake: Run, tmp_path: Path, experiment: Path, digits: Path
+) -> None:
+    whole = Run(tmp_path / "whole", experiment, digits, fake.env["CAFFE"])
+    whole.env["FAKE_CAFFE"] = fake.env["FAKE_CAFFE"]
+    started = time.monotonic()
+    whole.finish()
+    duration = time.monotonic() - started
+    rng = np.random.default_rng(7)
+    for _ in range(8):
+        process = fake.start()
+        time.sleep(float(rng.uniform(0.3, duration / 3)))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    fake.finish()
+    assert fake.record() == whole.record()
+
+
+def test_a_second_driver_is_refused_and_a_seed_cannot_change_under_a_run(fake: Run) -> None:
+    process = fake.start()
+    lock = fake.folder / "run" / ".lock"
+    for _ in range(200):
+        if lock.exists() and lock.read_text():
+            break
+        time.sleep(0.05)
+    second = subprocess.run(
+        fake.command, cwd=fake.folder, env=fake.env, capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 1
+    assert f"is being run by process {process.pid} on " in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    process.communicate(timeout=120)
+    fake.command[fake.command.index("5")] = "6"
+    third = subprocess.run(
+        fake.command, cwd=fake.folder, env=fake.env, capture_output=True, text=True, check=False
+    )
+    assert third.returncode == 1
+    assert "holds another experiment" in third.stderr
+    assert len(third.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"CAFFE": "/nonexistent/caffe"}, "does not run"),
+        ({"DATA_DIR": "/nonexistent"}, "nonexistent"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(fake: Run, env: dict[str, str], words: str) -> None:
+    fake.folder.mkdir()
+    fake.env |= env
+    done = subprocess.run(
+        fake.command, cwd=fake.folder, env=fake.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_the_table_is_printed_again_and_as_json(fake: Run) -> None:
+    fake.finish()
+    command = [*METAQNN, "tables", str(fake.folder / "run"), "--json"]
+    done = subprocess.run(command, env=fake.env, capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)
+    assert rows[0]["published"] == 0.48
+    assert rows[-1]["measured"] is None
+
+
+@pytest.mark.conformance
+@pytest.mark.slow
+def test_real_caffe_trains_the_same_files(
+    tmp_path: Path, experiment: Path, digits: Path, real_caffe: Path
+) -> None:
+    """The embedded and the real caffe get the same, unedited files, up to the first reward-driven
+    choice; both logs go through the same parser, and the table names the trainer."""
+    runs = {}
+    for name, caffe in (("real", str(real_caffe)), ("embedded", None)):
+        run = Run(tmp_path / name, experiment, digits, caffe)
+        runs[name] = run.finish(timeout=900), run
+    assert "caffe version 1.0.0 (real)" in runs["real"][0]
+    assert "(embedded)" in runs["embedded"][0]
+    first = [run.folder / "run" / "trials" / "0001" for _, run in runs.values()]
+    for file in ("net.prototxt", "solver_0_first.prototxt", "recipe.json"):
+        assert (first[0] / file).read_text() == (first[1] / file).read_text()
+    for _, run in runs.values():
+        trials, _, _, _, finals = run.record()
+        assert {t[2] for t in trials} <= {"finished", "chance_level"}
+        # The squares are easy: a trainer that works finds them.
+        assert max(t[3] for t in trials) > 0.9
+        assert set(finals) == {"best", "mnist/v1-3"}
+
+
+@pytest.mark.slow
+def test_the_embedded_caffe_killed_five_times_loses_no_finished_trial(
+    tmp_path: Path, experiment: Path, digits: Path
+) -> None:
+    run = Run(tmp_path / "embedded", experiment, digits, None)
+    rng = np.random.default_rng(11)
+    finished: dict[str, object] = {}
+    for _ in range(5):
+        process = run.start()
+        time.sleep(float(rng.uniform(3, 10)))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if (run.folder / "run" / "replay.sqlite").exists():
+            with read_replay_memory(run.folder / "run" / "replay.sqlite") as memory:
+                now = {t.architecture: t.result for t in memory.trials() if t.result}
+            assert finished.items() <= now.items()
+            finished = now
+    run.finish(timeout=600)
+    epochs = run.trained_iterations()
+    trials = {line.split()[0] for line in epochs}
+    with read_replay_memory(run.folder / "run" / "replay.sqlite") as memory:
+        assert len(trials) == len(memory.trials())
+        assert not memory.pending()

@@ -1,0 +1,109 @@
+"""Many trials at a time: slots, order of completion, stopping."""
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reproduce.training.executors import Executor, Job, LocalExecutor, Slot
+from reproduce.training.outcome import Outcome
+from reproduce.training.recipe import Recipe
+from reproduce.training.trial import TrialError
+from reproduce.training.trial_events import TrialFinished
+
+RECIPE = Recipe(epochs=2, iterations_per_epoch=4, test_iter=1, base_lr=0.001, chance_accuracy=0.1)
+
+
+def job(fake: Any, key: str, recipe: Recipe = RECIPE) -> Job:
+    folder = fake.run_folder / "trials" / key
+    return Job(key, folder, fake.run_folder, f'name: "{key}"\n', recipe, fake.caffe)
+
+
+def test_an_executor_is_one(fake: Any) -> None:
+    with LocalExecutor([Slot()]) as executor:
+        interface: Executor = executor
+        assert interface.slots == 1
+
+
+def test_every_job_comes_back_in_order_of_completion(fake: Any) -> None:
+    fake.script(seconds=0.005)
+    finished, lock = [], threading.Lock()
+
+    def note(job: Job, event: object) -> None:
+        if isinstance(event, TrialFinished):
+            with lock:
+                finished.append(job.key)
+
+    with LocalExecutor([Slot(threads=1), Slot(threads=1)], note) as executor:
+        long = replace(RECIPE, epochs=60)
+        executor.submit(job(fake, "long", long))
+        for key in ("a", "b", "c"):
+            executor.submit(job(fake, key))
+        completions = list(executor.completed())
+    assert [each.job.key for each in completions] == ["a", "b", "c", "long"] == finished
+    assert all(each.result().outcome is Outcome.FINISHED for each in completions)
+
+
+def test_jobs_submitted_meanwhile_come_back_too(fake: Any) -> None:
+    keys = []
+    with LocalExecutor([Slot()]) as executor:
+        executor.submit(job(fake, "0"))
+        for completion in executor.completed():
+            keys.append(completion.job.key)
+            if len(keys) < 3:
+                executor.submit(job(fake, str(len(keys))))
+    assert keys == ["0", "1", "2"]
+
+
+def test_slots_set_gpu_and_threads(fake: Any) -> None:
+    one = replace(RECIPE, epochs=1)
+    with LocalExecutor([Slot(gpu=3)]) as executor:
+        executor.submit(job(fake, "gpu", one)).result()
+    with LocalExecutor([Slot(threads=2)]) as executor:
+        executor.submit(job(fake, "cpu", one)).result()
+    gpu, cpu = fake.processes()
+    assert (gpu["gpu"], cpu["gpu"], cpu["threads"]) == ("3", None, "2")
+
+
+def test_one_trial_per_slot_at_a_time(fake: Any) -> None:
+    fake.script(seconds=0.01)
+    running, most = set(), []
+
+    def note(job: Job, event: object) -> None:
+        running.add(job.key)
+        if isinstance(event, TrialFinished):
+            running.discard(job.key)
+        most.append(len(running))
+
+    with LocalExecutor([Slot(gpu=0), Slot(gpu=1)], note) as executor:
+        for key in "abcde":
+            executor.submit(job(fake, key))
+        assert len(list(executor.completed())) == 5
+    assert max(most) == 2
+
+
+def test_leaving_stops_what_runs(fake: Any) -> None:
+    fake.script(hang_at=5)
+    with LocalExecutor([Slot()]) as executor:
+        running, queued = (executor.submit(job(fake, key)) for key in "ab")
+        while not fake.processes():
+            time.sleep(0.01)
+    assert running.result().outcome is Outcome.STOPPED
+    assert queued.result().outcome is Outcome.STOPPED
+    assert fake.alive() == []
+
+
+def test_an_error_of_a_trial_is_raised_by_its_completion(fake: Any) -> None:
+    bad = replace(job(fake, "a"), folder=fake.run_folder.parent / "elsewhere")
+    with LocalExecutor([Slot()]) as executor:
+        executor.submit(bad)
+        (completion,) = executor.completed()
+    with pytest.raises(TrialError, match="is not inside"):
+        completion.result()
+
+
+def test_no_slots() -> None:
+    with pytest.raises(ValueError, match="at least one slot"):
+        LocalExecutor([])
