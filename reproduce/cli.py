@@ -112,8 +112,6 @@ def main() -> None:
     except _EXPECTED as error:
         sys.stdout.flush()
         sys.exit(f"metaqnn: {error}")
-    except KeyboardInterrupt:
-        sys.exit("metaqnn: interrupted; the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from reproduce.results.summary import BEST, best_trial
 from reproduce.run import RunError, freeze, locked, provenance
 from reproduce.search.agent import Agent
 from reproduce.search.cost_cap import CostCap
-from reproduce.search.loop import Sampled, Trained, search
+from reproduce.search.loop import Resumed, Sampled, SearchEvent, Trained, search
 from reproduce.search.replay_memory import ReplayMemory, Trial
 from reproduce.search.space import SearchSpace
 from reproduce.trainer import ExplorationTrainer
@@ -67,6 +67,8 @@ def reproduce(
                 run.search()
                 run.train_finals()
             return write_report(experiment, memory, run_folder / "report")
+        except KeyboardInterrupt:
+            raise RunError("interrupted; the same command goes on from here") from None
         finally:
             memory.close()
 
@@ -85,6 +87,8 @@ class _Run:
         self.experiment, self.folder, self.memory = experiment, folder, memory
         self.caffe, self.display = caffe, display
         self.pace = Pace()
+        self.sampled = self.sampled_macs = 0  # nets so far, and their forward MACs in all
+        self.again = 0  # samples of trained nets since the last new one
         space = SearchSpace(experiment.space.rules(experiment.data))
         channels = experiment.data.image[0]
         macs = experiment.budget.max_forward_macs
@@ -140,6 +144,8 @@ class _Run:
         stages = experiment.q_learning.stages
         total = sum(stage.models for stage in stages)
         for trial in self.memory.trials():
+            self.sampled += 1
+            self.sampled_macs += self._macs(trial.architecture, Padding.SAME)
             self._count(trial)
         done = sum(trial.reward is not None for trial in self.memory.trials())
         self.display.line(
@@ -154,21 +160,31 @@ class _Run:
             events = search(
                 self.memory, self.agent, rng, stages, experiment.q_learning.replays, trainer
             )
-            again = 0
             for event in events:
-                if isinstance(event, Sampled) and event.duplicate:
-                    again += 1
-                elif isinstance(event, Sampled):
-                    trained = sum(self.memory.unique_per_epsilon().values())
-                    repeats = f" (after {again} samples of trained nets)" if again else ""
-                    again = 0
-                    self.display.heading(
-                        f"[{trained + 1}/{total}] ε {event.sample.epsilon:g} "
-                        f"{event.architecture}{repeats}",
-                        self._seconds_left(total - trained),
-                    )
-                elif isinstance(event, Trained):
-                    self._count(event.trial)
+                self._show(event, total)
+        if self.memory.pending():
+            raise RunError("the search was stopped; the same command goes on from here")
+
+    def _show(self, event: SearchEvent, total: int) -> None:
+        match event:
+            case Sampled(duplicate=True):
+                self.again += 1
+            case Sampled(sample, architecture):
+                self.sampled += 1
+                self.sampled_macs += self._macs(architecture, Padding.SAME)
+                repeats = f" (after {self.again} samples of trained nets)" if self.again else ""
+                self.again = 0
+                self._head(sample.epsilon, architecture + repeats, total)
+            case Resumed(trial):
+                self._head(trial.epsilon, f"{trial.architecture}, resumed", total)
+            case Trained(trial):
+                self._count(trial)
+
+    def _head(self, epsilon: float, what: str, total: int) -> None:
+        trained = sum(self.memory.unique_per_epsilon().values())
+        self.display.heading(
+            f"[{trained + 1}/{total}] ε {epsilon:g} {what}", self._seconds_left(total - trained)
+        )
 
     def _count(self, trial: Trial) -> None:
         if trial.result is not None:
@@ -183,8 +199,7 @@ class _Run:
     def _seconds_left(self, models: int) -> float:
         """Estimate for the whole run; nets to come are taken for the average of those so far."""
         experiment = self.experiment
-        nets = [self._macs(t.architecture, Padding.SAME) for t in self.memory.trials()]
-        mean = sum(nets) / len(nets)
+        mean = self.sampled_macs / self.sampled
         everything = experiment.data.train_images
         work = mean * models * experiment.exploration.epochs * experiment.train_images
         work += mean * everything * experiment.final.epochs
@@ -219,5 +234,6 @@ class _Run:
         result = run_trial(
             folder, self.folder, plan.net, plan.recipe, self.caffe, self.display.trial_event
         )
-        if result.outcome is not Outcome.STOPPED:
-            self.memory.record_final(id_, architecture, result)
+        if result.outcome is Outcome.STOPPED:
+            raise RunError("the final training was stopped; the same command goes on from here")
+        self.memory.record_final(id_, architecture, result)

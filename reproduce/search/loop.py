@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +51,13 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class Resumed:
+    """A trial that an earlier process left unfinished goes on."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True)
 class Trained:
     """An architecture's training ended."""
 
@@ -64,7 +72,7 @@ class Completed:
     trial: Trial
 
 
-SearchEvent = Sampled | Trained | Completed
+SearchEvent = Sampled | Resumed | Trained | Completed
 
 MOST_FAILURES = 3
 """Consecutive trials without a reward after which the search gives up: the trainer is broken."""
@@ -74,7 +82,7 @@ class TrainerBrokenError(RuntimeError):
     """Several trials in a row failed without a reward; the message tells the last outcome."""
 
 
-def current_stage(schedule: Sequence[EpsilonStage], trained: dict[float, int]) -> float | None:
+def current_stage(schedule: Sequence[EpsilonStage], trained: Mapping[float, int]) -> float | None:
     """The ε at which to sample next, or None once the schedule is complete.
 
     Args:
@@ -133,12 +141,13 @@ def search(
 
     Already trained architectures give their stored reward again without training (section
     4.3). A sample of one that is still in training waits for it and counts as another sample.
-    The generator ends early if a trial was stopped.
+    The generator ends early if a trial was stopped; its sample then stays pending.
 
     Raises:
         TrainerBrokenError: after `MOST_FAILURES` consecutive trials without a reward.
     """
     learner = _Learner(memory, agent, rng, replays)
+    trained = Counter(memory.unique_per_epsilon())
     running: dict[Future[TrialResult], int] = {}
     failures = 0
 
@@ -154,13 +163,14 @@ def search(
 
     for sample in memory.pending():  # what an earlier process left unfinished
         trial = memory.trial(sample.trial)
-        if trial.outcome is None:
-            start(trial)
-        else:
+        if trial.outcome is not None:
             yield from complete_all_of(trial)
+        elif trial.id not in running.values():
+            yield Resumed(trial)
+            start(trial)
     while True:
         while len(running) < trainer.slots:
-            epsilon = current_stage(schedule, memory.unique_per_epsilon())
+            epsilon = current_stage(schedule, trained)
             if epsilon is None:
                 break
             sample = learner.sample(epsilon)
@@ -181,6 +191,7 @@ def search(
                 return
             memory.record_outcome(trial_id, result, trainer.reward(result))
             trial = memory.trial(trial_id)
+            trained[trial.epsilon] += trial.reward is not None
             yield Trained(trial)
             yield from complete_all_of(trial)
             failures = failures + 1 if trial.reward is None else 0

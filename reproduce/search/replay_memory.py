@@ -43,6 +43,7 @@ CREATE TABLE samples (
   completed INTEGER UNIQUE,
   sampled_at TEXT NOT NULL
 ) STRICT;
+CREATE INDEX samples_pending ON samples (id) WHERE completed IS NULL;
 -- Nets trained on all training data and tested on the test set.
 CREATE TABLE finals (
   id TEXT PRIMARY KEY,
@@ -236,12 +237,15 @@ class ReplayMemory:
 
     def samples(self) -> list[Sample]:
         """All samples in the order of sampling."""
-        rows = self._db.execute("SELECT id, trial, epsilon, completed FROM samples ORDER BY id")
-        return [Sample(*row) for row in rows]
+        return self._samples("ORDER BY id")
 
     def pending(self) -> list[Sample]:
         """Samples not completed yet, in the order of sampling."""
-        return [sample for sample in self.samples() if sample.completed is None]
+        return self._samples("WHERE completed IS NULL ORDER BY id")
+
+    def _samples(self, which: str) -> list[Sample]:
+        rows = self._db.execute(f"SELECT id, trial, epsilon, completed FROM samples {which}")  # noqa: S608 (the two constants above)
+        return [Sample(*row) for row in rows]
 
     def replayable(self) -> list[tuple[str, float]]:
         """Architecture and reward of each completed sample, in the order of completion."""

@@ -268,3 +268,26 @@ def test_the_embedded_caffe_killed_five_times_loses_no_finished_trial(
     with read_replay_memory(run.folder / "run" / "replay.sqlite") as memory:
         assert len(trials) == len(memory.trials())
         assert not memory.pending()
+
+
+def test_an_interrupt_ends_in_one_line_and_the_same_command_goes_on(
+    fake: Run, tmp_path: Path, experiment: Path, digits: Path
+) -> None:
+    whole = Run(tmp_path / "whole", experiment, digits, fake.env["CAFFE"])
+    whole.env["FAKE_CAFFE"] = fake.env["FAKE_CAFFE"]
+    whole.finish()
+    for marker in ("[2/6]", "Final training of mnist"):
+        process = fake.start()
+        assert process.stdout is not None
+        seen = ""
+        while marker not in seen:
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "Traceback" not in rest
+        assert rest.splitlines()[-1] == "metaqnn: interrupted; the same command goes on from here"
+    fake.finish()
+    assert fake.record() == whole.record()
