@@ -43,6 +43,15 @@ def pip(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 
+def has_pip(python: Path) -> bool:
+    """Whether the environment's interpreter and its pip run."""
+    command = [str(python), "-m", "pip", "--version"]
+    return (
+        os.access(python, os.X_OK)
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
 def fail(message: str) -> None:
     """End with one line."""
     sys.exit(f"setup: {message}")
@@ -82,7 +91,8 @@ def main() -> None:
     if sys.version_info < (3, 11):
         fail(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]} (PYTHON=...)")
     python = arguments.venv / "bin" / "python"
-    if not python.exists():
+    if not has_pip(python):  # absent, or its creation was cut off
+        shutil.rmtree(arguments.venv, ignore_errors=True)
         print(f"setup: creating {arguments.venv}", flush=True)
         made = subprocess.run(
             [sys.executable, "-m", "venv", str(arguments.venv)],
