@@ -10,11 +10,15 @@ BUDGET ?= quick
 SEED ?=
 RUN ?=
 DATA_DIR ?=
+GPUS ?=
 export TORCH TORCH_INDEX DATA_DIR CAFFE
 
 SOURCES_OF_SETUP := pyproject.toml CMakeLists.txt prototxt_gen/caffe.proto tools/setup_env.py
+ifneq ($(TORCH)$(TORCH_INDEX),)
+SOURCES_OF_SETUP += always # a named PyTorch is installed even where one is already
+endif
 
-.PHONY: help setup setup-dev caffe data-mnist reproduce-mnist test test-full check format clean
+.PHONY: always help setup setup-dev caffe data-mnist reproduce-mnist test test-full check format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -38,7 +42,7 @@ data-mnist: setup ## prepare MNIST alone, into data/
 	@$(BIN)/python -m data_prep mnist --out data
 
 reproduce-mnist: setup ## MNIST: data, search, final training, table, report (BUDGET=quick)
-	@$(BIN)/metaqnn reproduce mnist --budget $(BUDGET) $(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN))
+	@$(BIN)/metaqnn reproduce mnist --budget $(BUDGET) $(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS))
 
 check: setup-dev ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +14,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from data_prep.errors import DataError
-from reproduce.experiments.schema import ExperimentError, load_experiment
+from reproduce.experiments.schema import LARGEST_SEED, ExperimentError, load_experiment
 from reproduce.nets import BatchError
 from reproduce.pipeline import REPLAY_MEMORY, reproduce
 from reproduce.results.markdown import markdown
 from reproduce.results.report import notes
 from reproduce.results.summary import rows_as_json, table
 from reproduce.run import RunError, frozen
+from reproduce.search.cost_cap import CostCapError
 from reproduce.search.loop import TrainerBrokenError
 from reproduce.search.replay_memory import ReplayMemoryError, read_replay_memory
 from reproduce.training.caffe import CaffeError
@@ -31,12 +33,15 @@ DEFAULT_SEED = 23
 _EXPECTED = (
     BatchError,
     CaffeError,
+    CostCapError,
     DataError,
     ExperimentError,
     ReplayMemoryError,
     RunError,
     TrainerBrokenError,
     TrialError,
+    OSError,  # a full disk, a folder that cannot be written: its message names the file
+    sqlite3.Error,
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -51,12 +56,13 @@ def _main() -> None:
 def reproduce_command(
     experiment: Annotated[str, typer.Argument(help="an experiment's name or its TOML file")],
     budget: Annotated[str, typer.Option(help="how much to run: quick, paper, smoke")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="of the agent, the data and the nets")] = (
-        DEFAULT_SEED
-    ),
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="of the agent, the data and the nets")
+    ] = (DEFAULT_SEED),
     run: Annotated[
         Path | None, typer.Option(help="the run's folder; runs/EXPERIMENT-BUDGET if not named")
     ] = None,
+    gpus: Annotated[str, typer.Option(help="GPUs to train on, as 0,1; none: the CPU")] = "",
     data: Annotated[Path, typer.Option(help="where prepared data sets lie")] = Path("data"),
     cache: Annotated[Path, typer.Option(help="where downloads are kept")] = Path(".cache/data"),
 ) -> None:
@@ -78,11 +84,24 @@ def reproduce_command(
         folder,
         data=data.resolve(),
         cache=cache,
+        gpus=gpu_list(gpus),
         environment=os.environ,
         console=console,
     )
     print_tables(folder, as_json=False)
     console.print(f"Report: {page}", soft_wrap=True, highlight=False)
+
+
+def gpu_list(text: str) -> list[int]:
+    """GPU numbers from a text such as `0,1`.
+
+    Raises:
+        RunError: if the text is no such list.
+    """
+    numbers = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(number.isdecimal() for number in numbers):
+        raise RunError(f"GPUs are numbers such as 0,1, not {text!r}")
+    return [int(number) for number in numbers]
 
 
 @app.command("tables")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file under a temporary name, flush it to disk, and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

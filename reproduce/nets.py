@@ -62,7 +62,11 @@ def _recipe(
         raise BatchError(
             f"test_batch {optimizer.test_batch} must divide the {test_images} images tested"
         )
+    if optimizer.batch > train_images:
+        raise BatchError(f"batch {optimizer.batch} is larger than the {train_images} images")
+    hours = optimizer.timeout_hours
     fields: dict[str, object] = {
+        "timeout_s": None if hours is None else 3600 * hours,
         "epochs": optimizer.epochs,
         # A last, partial batch is left out, as in the released code.
         "iterations_per_epoch": train_images // optimizer.batch,

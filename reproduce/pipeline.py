@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from data_prep.manifest import Manifest
 from data_prep.mnist import prepare_mnist
 from prototxt_gen.notation import parse
 from prototxt_gen.shapes import Padding, total_cost
@@ -20,7 +21,7 @@ from reproduce.results.report import write_report
 from reproduce.results.summary import BEST, best_trial
 from reproduce.run import RunError, freeze, locked, provenance
 from reproduce.search.agent import Agent
-from reproduce.search.cost_cap import CostCap
+from reproduce.search.cost_cap import CostCap, CostCapError
 from reproduce.search.loop import Resumed, Sampled, SearchEvent, Trained, search
 from reproduce.search.replay_memory import ReplayMemory, Trial
 from reproduce.search.space import SearchSpace
@@ -39,6 +40,7 @@ def reproduce(
     *,
     data: Path,
     cache: Path,
+    gpus: Sequence[int],
     environment: Mapping[str, str],
     console: Console,
 ) -> Path:
@@ -49,28 +51,47 @@ def reproduce(
         run_folder: where it is kept; a finished step found there is not done again.
         data: where prepared data sets lie.
         cache: where downloads are kept.
+        gpus: the GPUs to train on, one trial at a time on each; none: the CPU.
         environment: CAFFE names the trainer, DATA_DIR the user's own files.
         console: where progress goes.
 
     Raises:
-        RunError, CaffeError, DataError, TrainerBrokenError: one line each, nothing lost.
+        RunError, CaffeError, CostCapError, DataError, TrainerBrokenError: one line each,
+            nothing lost. A final training that failed raises RunError after the report.
     """
+    agent = _agent(experiment)
     with locked(run_folder):
         freeze(experiment, run_folder)
         caffe = find_caffe(environment)
         memory = ReplayMemory(run_folder / REPLAY_MEMORY)
         try:
             with Display(console) as display:
-                run = _Run(experiment, run_folder, memory, caffe, display)
+                run = _Run(experiment, run_folder, memory, caffe, gpus, display, agent)
                 run.announce()
                 run.prepare(data, cache, environment.get("DATA_DIR"))
                 run.search()
-                run.train_finals()
-            return write_report(experiment, memory, run_folder / "report")
+                failures = run.train_finals()
+            page = write_report(experiment, memory, run_folder / "report")
+            if failures:
+                raise RunError(f"{'; '.join(failures)}; the same command tries again")
+            return page
         except KeyboardInterrupt:
             raise RunError("interrupted; the same command goes on from here") from None
         finally:
             memory.close()
+
+
+def _agent(experiment: Experiment) -> Agent:
+    """The experiment's agent, over its space and below its cost cap."""
+    space = SearchSpace(experiment.space.rules(experiment.data))
+    channels = experiment.data.image[0]
+    macs = experiment.budget.max_forward_macs
+    cap = None if macs is None else CostCap(space, channels, macs)
+    architectures = cap.count()[0] if cap else space.counts().architectures
+    models = sum(stage.models for stage in experiment.q_learning.stages)
+    if models > architectures:
+        raise CostCapError(f"the schedule wants {models} models of a space of {architectures:g}")
+    return Agent(space, experiment.q_learning.constants, cap, channels)
 
 
 class _Run:
@@ -82,32 +103,31 @@ class _Run:
         folder: Path,
         memory: ReplayMemory,
         caffe: Caffe,
+        gpus: Sequence[int],
         display: Display,
+        agent: Agent,
     ) -> None:
         self.experiment, self.folder, self.memory = experiment, folder, memory
-        self.caffe, self.display = caffe, display
+        self.caffe, self.display, self.agent = caffe, display, agent
+        self.slots = [Slot(gpu=gpu) for gpu in gpus] or [Slot()]
         self.pace = Pace()
         self.sampled = self.sampled_macs = 0  # nets so far, and their forward MACs in all
         self.again = 0  # samples of trained nets since the last new one
-        space = SearchSpace(experiment.space.rules(experiment.data))
-        channels = experiment.data.image[0]
-        macs = experiment.budget.max_forward_macs
-        self.cap = None if macs is None else CostCap(space, channels, macs)
-        self.agent = Agent(space, experiment.q_learning.constants, self.cap, channels)
 
     def announce(self) -> None:
         """Say what is about to run, and keep it with the run."""
         experiment, memory = self.experiment, self.memory
         trainer = f"{self.caffe} ({self.caffe.kind})"
+        gpus = ", ".join(str(slot.gpu) for slot in self.slots if slot.gpu is not None)
+        device = f"GPU {gpus}" if gpus else "the CPU"
         earlier = memory.get("trainer")
         if earlier is None:
-            memory.put("trainer", trainer)
-            memory.put("provenance", provenance(experiment, trainer))
-            if self.cap is not None:
-                low, high = self.cap.count()
-                total = self.agent.space.counts().architectures
-                record = {"macs": self.cap.macs, "low": low, "high": high, "architectures": total}
-                memory.put("cost_cap", record)
+            memory.put(
+                trainer=trainer,
+                device=device,
+                provenance=provenance(experiment, trainer, device),
+                cost_cap=self._cap_record(),
+            )
         elif earlier != trainer:
             raise RunError(
                 f"{self.folder} was trained by {earlier}, not by {trainer}: "
@@ -118,8 +138,29 @@ class _Run:
             f"MetaQNN on {experiment.title}: preset {experiment.preset}, "
             f"budget {experiment.budget_name}, seed {experiment.seed}"
         )
-        say(f"Trainer: {trainer}")
+        say(f"Trainer: {trainer}, on {device}")
         say(f"Run: {self.folder}")
+
+    def _cap_record(self) -> dict[str, float] | None:
+        """How much of the space the cost cap keeps; None without a cap."""
+        if self.agent.cap is None:
+            return None
+        low, high = self.agent.cap.count()
+        total = self.agent.space.counts().architectures
+        return {"macs": self.agent.cap.macs, "low": low, "high": high, "architectures": total}
+
+    def _check(self, manifest: Manifest) -> None:
+        """The data must be what the experiment says that it is."""
+        said = self.experiment.data
+        found = {name: database.records for name, database in manifest.databases.items()}
+        for what, one, other in (
+            ("image", said.image, manifest.shape),
+            ("classes", said.classes, manifest.classes),
+            ("train_images", said.train_images, found["train_full"]),
+            ("test_images", said.test_images, found["test"]),
+        ):
+            if one != other:
+                raise RunError(f"the experiment says data.{what} {one}, the data has {other}")
 
     def prepare(self, data: Path, cache: Path, user_files: str | None) -> None:
         """Prepare the data set, unless it is there."""
@@ -134,7 +175,8 @@ class _Run:
             progress=None,
         )
         self.data = PreparedData.beside(self.folder, data, manifest)
-        self.memory.put("data", json.loads(json.dumps(asdict(manifest))))
+        self._check(manifest)
+        self.memory.put(data=json.loads(json.dumps(asdict(manifest))))
         counts = ", ".join(f"{name} {db.records:,}" for name, db in manifest.databases.items())
         self.display.line(f"    {data / manifest.folder}: {counts}")
 
@@ -153,8 +195,8 @@ class _Run:
             f"{experiment.exploration.epochs} epochs of {experiment.train_images:,} images each"
             + (f"; {done} are trained already" if done else "")
         )
-        slots = [Slot()]
-        with LocalExecutor(slots, lambda job, event: self.display.trial_event(event)) as executor:
+        show = self.display.trial_event
+        with LocalExecutor(self.slots, lambda job, event: show(event)) as executor:
             trainer = ExplorationTrainer(experiment, self.data, self.folder, self.caffe, executor)
             rng = np.random.default_rng(experiment.seed)
             events = search(
@@ -207,33 +249,64 @@ class _Run:
             work += self._macs(net.net.notation, net.padding) * everything * net.epochs
         return self.pace.estimate(2 * models + 1 + len(experiment.published), work)
 
-    def train_finals(self) -> None:
-        """Train the published nets and the search's best on all training images."""
-        done = self.memory.finals()
-        for net in self.experiment.published:
-            if net.id not in done:
-                self._train_final(net.id, net.net.notation, net, None)
-        best = best_trial(self.memory.trials())
-        if best is None:
-            self.display.line("Final training: no net of the search finished, none to train")
-        elif BEST not in done and best.result is not None:
-            rate = best.result.learning_rate
-            self._train_final(BEST, best.architecture, self.experiment.final, rate)
+    def train_finals(self) -> list[str]:
+        """Train the published nets and the search's best on all training images.
 
-    def _train_final(
-        self, id_: str, architecture: str, section: FinalTraining, rate: float | None
-    ) -> None:
-        plan = final_plan(self.experiment, self.data, parse(architecture), section, rate)
-        work = self._macs(architecture, section.padding) * self.experiment.data.train_images
-        self.display.heading(
-            f"Final training of {id_}: {architecture}, {section.epochs} epochs of all "
-            f"{self.experiment.data.train_images:,} images",
-            self.pace.estimate(1, work * section.epochs),
+        Returns a line for each training that failed.
+        """
+        done = self.memory.finals()
+        waiting = [
+            _Final(net.id, net.net.notation, net, None)
+            for net in self.experiment.published
+            if net.id not in done
+        ]
+        best = best_trial(self.memory.trials())
+        if best is None or best.result is None:
+            self.display.line("Final training: no net of the search finished, none to train")
+        elif BEST not in done:
+            rate = best.result.learning_rate
+            waiting.append(_Final(BEST, best.architecture, self.experiment.final, rate))
+        failures = []
+        while waiting:
+            work = sum(self._final_work(final) for final in waiting)
+            if failure := self._train_final(waiting.pop(0), work):
+                failures.append(failure)
+        return failures
+
+    def _final_work(self, final: _Final) -> float:
+        macs = self._macs(final.architecture, final.section.padding)
+        return macs * self.experiment.data.train_images * final.section.epochs
+
+    def _train_final(self, final: _Final, work_left: float) -> str | None:
+        """Train one net; what can be tried again leaves no record, and a line that says so."""
+        plan = final_plan(
+            self.experiment, self.data, parse(final.architecture), final.section, final.rate
         )
-        folder = self.folder / "finals" / id_.replace("/", "-")
+        self.display.heading(
+            f"Final training of {final.id}: {final.architecture}, {final.section.epochs} epochs "
+            f"of all {self.experiment.data.train_images:,} images",
+            self.pace.estimate(1, work_left),
+        )
+        folder = self.folder / "finals" / final.id.replace("/", "-")
+        caffe = self.slots[0].caffe(self.caffe)
         result = run_trial(
-            folder, self.folder, plan.net, plan.recipe, self.caffe, self.display.trial_event
+            folder, self.folder, plan.net, plan.recipe, caffe, self.display.trial_event
         )
         if result.outcome is Outcome.STOPPED:
             raise RunError("the final training was stopped; the same command goes on from here")
-        self.memory.record_final(id_, architecture, result)
+        if result.outcome not in (Outcome.FINISHED, Outcome.DIVERGED):
+            for name in ("result.json", "processes.jsonl"):
+                (folder / name).unlink(missing_ok=True)
+            return f"final training of {final.id} failed: {result.outcome} ({result.message})"
+        self.memory.record_final(final.id, final.architecture, result)
+        return None
+
+
+@dataclass(frozen=True)
+class _Final:
+    """A final training: what to train, how, and the learning rate if the search found one."""
+
+    id: str
+    architecture: str
+    section: FinalTraining
+    rate: float | None

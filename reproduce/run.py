@@ -55,7 +55,7 @@ def frozen(folder: Path) -> Experiment:
         return validate(tomllib.loads(path.read_text(encoding="utf-8")), path)
     except FileNotFoundError:
         raise RunError(f"{folder} holds no run: {path.name} is missing") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}") from None
 
 
@@ -66,8 +66,12 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunError: naming the process and host of the driver that has the run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{folder} cannot hold a run: {error.strerror}") from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -99,7 +103,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def provenance(experiment: Experiment, trainer: str) -> dict[str, str]:
+def provenance(experiment: Experiment, trainer: str, device: str) -> dict[str, str]:
     """What a reader needs to run the same again: seed, versions, revision, machine."""
     packages = ("metaqnn-caffe", "torch", "numpy", "protobuf", "lmdb")
     return {
@@ -107,6 +111,7 @@ def provenance(experiment: Experiment, trainer: str) -> dict[str, str]:
         "budget": experiment.budget_name,
         "preset": experiment.preset,
         "trainer": trainer,
+        "device": device,
         "git revision": _git_revision(),
         "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
         "Python": platform.python_version(),

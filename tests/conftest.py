@@ -8,10 +8,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def _missing(what: str) -> None:
-    """Skip, or fail where the run promised that everything is there."""
-    if os.environ.get("REQUIRE_REFERENCE") == "1":
-        pytest.fail(f"REQUIRE_REFERENCE=1, but {what} is missing")
+def _missing(what: str, promise: str) -> None:
+    """Skip, or fail where the environment promised that it is there."""
+    if os.environ.get(promise) == "1":
+        pytest.fail(f"{promise}=1, but {what} is missing")
     pytest.skip(f"{what} is not on this machine")
 
 
@@ -20,7 +20,7 @@ def reference() -> Path:
     """The folder of reference material: REFERENCE_DIR, else `shared` beside the checkout."""
     folder = Path(os.environ.get("REFERENCE_DIR", REPOSITORY.parent / "shared"))
     if not (folder / "README.md").is_file():
-        _missing(f"the reference material ({folder.name}/README.md)")
+        _missing(f"the reference material ({folder.name}/README.md)", "REQUIRE_REFERENCE")
     return folder
 
 
@@ -29,7 +29,7 @@ def caffe_prefix() -> Path:
     """The prefix of a real Caffe: CAFFE_PREFIX, else `.caffe`, where `make caffe` puts it."""
     prefix = Path(os.environ.get("CAFFE_PREFIX", REPOSITORY / ".caffe"))
     if not (prefix / "wrap" / "caffe").is_file():
-        _missing("real Caffe (run `make caffe`)")
+        _missing("real Caffe (run `make caffe`)", "REQUIRE_CAFFE")
     return prefix
 
 
@@ -44,5 +44,5 @@ def pycaffe(caffe_prefix: Path) -> Path:
     """A Python that imports real pycaffe; it is another interpreter, run it as a program."""
     python = caffe_prefix / "wrap" / "python3-caffe"
     if not python.is_file():
-        _missing("pycaffe (run `make caffe`)")
+        _missing("pycaffe (run `make caffe`)", "REQUIRE_CAFFE")
     return python

@@ -58,11 +58,13 @@ def fail(message: str) -> None:
 
 
 def install_torch(python: Path) -> None:
-    """Install PyTorch, unless the environment has it and TORCH names none; say which wheel."""
+    """Install PyTorch, unless the environment has it and the user names none; say which wheel."""
     index = os.environ.get("TORCH_INDEX")
     options = ["--index-url", index] if index else []
-    if not os.environ.get("TORCH"):
-        has = subprocess.run([str(python), "-c", "import torch"], capture_output=True, check=False)
+    if not os.environ.get("TORCH") and not index:
+        # The metadata comes last in an installation: without it, one was cut off.
+        probe = "import importlib.metadata, torch; importlib.metadata.version('torch')"
+        has = subprocess.run([str(python), "-c", probe], capture_output=True, check=False)
         if has.returncode == 0:
             return
     error = ""
@@ -91,8 +93,13 @@ def main() -> None:
     if sys.version_info < (3, 11):
         fail(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]} (PYTHON=...)")
     python = arguments.venv / "bin" / "python"
+    marker = arguments.venv / "metaqnn-setup"
     if not has_pip(python):  # absent, or its creation was cut off
+        if arguments.venv.exists() and not marker.exists():
+            fail(f"{arguments.venv} has no working pip and was not made here; move it away")
         shutil.rmtree(arguments.venv, ignore_errors=True)
+        arguments.venv.mkdir(parents=True)
+        marker.write_text("made by tools/setup_env.py\n")
         print(f"setup: creating {arguments.venv}", flush=True)
         made = subprocess.run(
             [sys.executable, "-m", "venv", str(arguments.venv)],

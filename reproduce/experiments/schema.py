@@ -18,7 +18,12 @@ from reproduce.search.space import SpaceRules
 from reproduce.training.outcome import Outcome
 
 Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 Accuracy = Annotated[float, Field(ge=0, le=1)]
+
+
+LARGEST_SEED = 2**31 - 1
+"""Caffe's random_seed holds no more on every build."""
 
 
 class ExperimentError(ValueError):
@@ -32,7 +37,7 @@ class _Model(BaseModel):
 class Data(_Model):
     """The data set and how its images reach a net."""
 
-    dataset: str
+    dataset: Literal["mnist"]
     classes: Positive
     image: Shape
     train_images: Positive
@@ -98,10 +103,11 @@ class Optimizer(_Model):
     """One training: solver, batch and learning-rate schedule, in epochs."""
 
     epochs: Positive
+    timeout_hours: PositiveFloat | None = None
     batch: Positive
     test_batch: Positive
     solver: Literal["Adam", "SGD"]
-    base_lr: float
+    base_lr: PositiveFloat
     momentum: float
     momentum2: float
     delta: float
@@ -114,7 +120,7 @@ class Restarts(_Model):
     """What to do with a net that is no better than chance after its first epoch."""
 
     chance: Accuracy
-    factor: float
+    factor: PositiveFloat
     most: Annotated[int, Field(ge=0)]
 
 
@@ -175,7 +181,7 @@ class Experiment(_Model):
     title: str
     preset: Literal["paper"]
     budget_name: str
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     data: Data
     space: Space
     q_learning: QLearningSection
@@ -192,17 +198,12 @@ class Experiment(_Model):
         return min(rest, self.budget.train_subset or rest)
 
 
-def budgets(path: Path) -> list[str]:
-    """The names of a file's budgets."""
-    return list(_load(path).get("budget", {}))
-
-
 def _load(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ExperimentError(f"{path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: {error}") from None
 
 
@@ -228,13 +229,15 @@ def load_experiment(path: Path, budget: str, seed: int) -> Experiment:
         raise ExperimentError(f"{path}: no budget {budget!r}; there are: {names}")
     _check_unstated(content, path)
     scaled = known[budget]
-    if "schedule" in scaled:
-        content["q_learning"]["schedule"] = scaled["schedule"]
-    for section in ("exploration", "final"):
-        if f"{section}_epochs" in scaled:
-            content[section]["epochs"] = scaled[f"{section}_epochs"]
-    if "published_epochs" in scaled:
-        for net in content["published"]:
+    for section, field, name in (
+        ("q_learning", "schedule", "schedule"),
+        ("exploration", "epochs", "exploration_epochs"),
+        ("final", "epochs", "final_epochs"),
+    ):
+        if name in scaled and isinstance(content.get(section), dict):
+            content[section][field] = scaled[name]
+    for net in content.get("published", []):
+        if "published_epochs" in scaled:
             net["epochs"] = scaled["published_epochs"]
     return validate({**content, "budget": scaled, "budget_name": budget, "seed": seed}, path)
 

@@ -21,7 +21,8 @@ HEADER = (
 def cells(row: Row) -> tuple[str, ...]:
     """A row's cells as text; what was not run says so."""
     if row.measured is None or row.interval is None:
-        measured, difference, interval = "not run", "", ""
+        measured = "not run" if row.status == "not run" else "failed"
+        difference = interval = ""
     else:
         measured = f"{row.measured:.2f}"
         difference = "" if row.difference is None else f"{row.difference:+.2f}"
@@ -43,5 +44,6 @@ def cells(row: Row) -> tuple[str, ...]:
 def markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
     """The table, with its notes as a list below."""
     lines = [HEADER, tuple("---" for _ in HEADER), *map(cells, rows)]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    text = "\n".join(f"| {' | '.join(line)} |" for line in escaped)
     return text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"

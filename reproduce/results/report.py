@@ -34,7 +34,7 @@ def notes(experiment: Experiment, memory: ReplayMemory) -> list[str]:
     """What a reader must know to read the table."""
     out = [
         f"Budget {experiment.budget_name}, seed {experiment.seed}, preset {experiment.preset}, "
-        f"trained by {memory.get('trainer')}.",
+        f"trained by {memory.get('trainer')} on {memory.get('device')}.",
         "The measured error is the last epoch's, on the whole test set "
         f"({experiment.data.test_images:,} images); the interval is Wilson's.",
     ]
@@ -44,8 +44,8 @@ def notes(experiment: Experiment, memory: ReplayMemory) -> list[str]:
         out.append(
             f"The cap of {cap['macs']:,} forward multiply-accumulates per image keeps "
             f"between {cap['low']:.3g} and {cap['high']:.3g} of the space's "
-            f"{cap['architectures']:.3g} architectures and leaves out "
-            f"{100 * (1 - cap['high'] / cap['architectures']):.2f} % of it."
+            f"{cap['architectures']:.3g} architectures and leaves out all but "
+            f"{100 * cap['high'] / cap['architectures']:.2g} % of it."
         )
     for net in experiment.published:
         out.append(
@@ -74,6 +74,7 @@ def write_report(experiment: Experiment, memory: ReplayMemory, folder: Path) -> 
         budget=experiment.budget_name,
         seed=experiment.seed,
         trainer=memory.get("trainer"),
+        device=memory.get("device"),
         header=HEADER,
         rows=[cells(row) for row in rows],
         notes=remarks,

@@ -86,7 +86,8 @@ def table(experiment: Experiment, memory: ReplayMemory) -> list[Row]:
     """The run's table: published nets, the search's best net, the ensemble."""
     finals = memory.finals()
     trainer = str(memory.get("trainer") or "none")
-    tests = experiment.data.test_images
+    data = memory.get("data") or {}
+    tests = data.get("databases", {}).get("test", {}).get("records", experiment.data.test_images)
 
     def row(
         what: str,

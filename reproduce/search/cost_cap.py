@@ -44,6 +44,10 @@ def channels_after(channels: int, action: Layer) -> int:
     return channels
 
 
+class CostCapError(ValueError):
+    """The cap leaves no net, or too few."""
+
+
 class CostCap:
     """Forward multiply-accumulates per image, at most `macs`.
 
@@ -53,14 +57,14 @@ class CostCap:
         macs: the cap.
 
     Raises:
-        ValueError: if not even the net without hidden layers fits.
+        CostCapError: if not even the net without hidden layers fits.
     """
 
     def __init__(self, space: SearchSpace, channels: int, macs: int) -> None:
         self.space, self.channels, self.macs = space, channels, macs
         cheapest = self._cheapest_end(space.start, channels)
         if cheapest > macs:
-            raise ValueError(f"the cap of {macs} MACs excludes every net (least: {cheapest})")
+            raise CostCapError(f"the cap of {macs} MACs excludes every net (least: {cheapest})")
 
     def _cheapest_end(self, node: Node, channels: int) -> int:
         """MACs of the cheapest way to the end: softmax at once, or after one pooling."""

@@ -108,10 +108,10 @@ class ReplayMemory:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        mode = "ro" if read_only else "rwc"
+        address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         try:
             # Manual transactions: each public writer is one.
-            self._db = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None)
+            self._db = sqlite3.connect(address, uri=True, isolation_level=None)
             self._db.row_factory = sqlite3.Row
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if not read_only:
@@ -153,10 +153,11 @@ class ReplayMemory:
         row = self._db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row["value"])
 
-    def put(self, key: str, value: object) -> None:
-        """Store a value (JSON) with the run, in a transaction of its own."""
+    def put(self, **values: object) -> None:
+        """Store values (JSON) with the run, all in one transaction."""
         with self._transaction():
-            self._put(key, value)
+            for key, value in values.items():
+                self._put(key, value)
 
     # Writing: one method per event of the search.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,18 +29,6 @@ class Job:
     caffe: Caffe
 
 
-@dataclass(frozen=True)
-class Completion:
-    """A job that came to its end; `result()` raises what the trial raised."""
-
-    job: Job
-    future: Future[TrialResult]
-
-    def result(self) -> TrialResult:
-        """The trial's result."""
-        return self.future.result()
-
-
 class Executor(Protocol):
     """Runs trials, as many at a time as it has slots."""
 
@@ -51,13 +39,6 @@ class Executor(Protocol):
 
     def submit(self, job: Job) -> Future[TrialResult]:
         """Queue a job."""
-        ...
-
-    def completed(self) -> Iterator[Completion]:
-        """The jobs submitted, in the order in which they end, until none is left.
-
-        Jobs submitted meanwhile are waited for as well.
-        """
         ...
 
     def stop(self) -> None:
@@ -102,8 +83,6 @@ class LocalExecutor:
         self._on_event = on_event
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="slot")
-        self._completed: queue.SimpleQueue[Completion] = queue.SimpleQueue()
-        self._outstanding = 0
 
     @property
     def slots(self) -> int:
@@ -112,17 +91,7 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> Future[TrialResult]:
         """Queue a job; it takes the first free slot."""
-        future = self._pool.submit(self._run, job)
-        self._outstanding += 1
-        future.add_done_callback(lambda done: self._completed.put(Completion(job, done)))
-        return future
-
-    def completed(self) -> Iterator[Completion]:
-        """See `Executor`; for the thread that submits."""
-        while self._outstanding:
-            completion = self._completed.get()
-            self._outstanding -= 1
-            yield completion
+        return self._pool.submit(self._run, job)
 
     def stop(self) -> None:
         """See `Executor`."""

@@ -222,6 +222,8 @@ class CaffeProcess:
 
     def _exited(self) -> bool:
         """Whether the child has ended; it stays a zombie, so that its ids stay its own."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return self._popen.poll() is not None
         options = os.WEXITED | os.WNOWAIT | os.WNOHANG
         return os.waitid(os.P_PID, self._popen.pid, options) is not None
 

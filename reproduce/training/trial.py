@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prototxt_gen.solver import solver_text
+from reproduce.files import write_atomically
 from reproduce.training.caffe import Caffe
 from reproduce.training.journal import RETRIED, Journal
 from reproduce.training.log_parser import TrainLoss, parse_events
@@ -132,7 +133,7 @@ class _Trial:
         ):
             path = self.folder / name
             if not path.exists():
-                _write(path, text)
+                write_atomically(path, text)
             elif path.read_text() != text:
                 raise TrialError(
                     f"{path} differs from the trial asked for; remove {self.folder} to train anew"
@@ -181,7 +182,7 @@ class _Trial:
             message=message,
         )
         if outcome is not Outcome.STOPPED:
-            _write(self.folder / "result.json", result.to_json() + "\n")
+            write_atomically(self.folder / "result.json", result.to_json() + "\n")
             self._clean()
         return result
 
@@ -228,7 +229,7 @@ class _Trial:
             net=str(self.prefix / "net.prototxt"),
             snapshot_prefix=str(self.prefix / f"snapshot_{attempt}"),
         )
-        _write(self.folder / solver, text)
+        write_atomically(self.folder / solver, text)
         log = self.folder / f"caffe_{attempt}_{len(self._logs(attempt))}.log"
         progress.begin_process()
         self.journal.begin(log)
@@ -334,10 +335,3 @@ class _Speed:
                 speed = (event.iteration - self._last[0]) / passed
             self._last = (event.iteration, event.seconds)
         return speed
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -194,6 +194,91 @@ def test_a_second_driver_is_refused_and_a_seed_cannot_change_under_a_run(fake: R
     assert len(third.stderr.splitlines()) == 1
 
 
+def test_a_failed_final_training_is_said_not_recorded_and_tried_again(fake: Run) -> None:
+    """A `caffe` that dies in the final trainings alone, as on a full disk."""
+    fake.folder.mkdir()
+    wrapper = fake.folder / "caffe"
+    working, fake.env["CAFFE"] = fake.env["CAFFE"], str(wrapper)
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *finals*) echo "No space left on device" >&2; exit 1;; esac\n'
+        f'exec {working} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    process = fake.start()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "final training of mnist/v1-3 failed: crashed" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    assert (fake.folder / "run" / "report" / "index.html").is_file()
+    wrapper.write_text(f'#!/bin/sh\nexec {working} "$@"\n')
+    fake.finish()
+    assert set(fake.record()[-1]) == {"best", "mnist/v1-3"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("max_forward_macs = 1_000_000", "max_forward_macs = 100", "excludes every net"),
+        ("schedule = [[1.0, 4], [0.5, 2]]", "schedule = [[1.0, 90000]]", "of a space of"),
+        ("test_images = 200", "test_images = 201", "data.test_images 201, the data has 200"),
+        ("batch = 128", "batch = 1024", "batch 1024 is larger than the 640 images"),
+        ("test_batch = 100", "test_batch = 99", "test_batch 99 must divide the 200 images"),
+        ("base_lr = 0.001", "base_lr = -0.001", "exploration.base_lr"),
+        ("[q_learning]", "[q_learner]", "q_learning: Field required"),
+        ('dataset = "mnist"', 'dataset = "cifar10"', "data.dataset"),
+    ],
+)
+def test_an_experiment_that_cannot_run_ends_in_one_line(
+    fake: Run, experiment: Path, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    text = experiment.read_text()
+    assert old in text
+    path = tmp_path / "edited.toml"
+    path.write_text(text.replace(old, new, 1))
+    fake.command[fake.command.index(str(experiment))] = str(path)
+    refused(fake, [], words)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--run", "file", "cannot hold a run"),
+        ("--gpus", "all", "GPUs are numbers such as 0,1"),
+        ("--budget", "huge", "no budget 'huge'; there are: paper, quick, smoke"),
+    ],
+)
+def test_a_wrong_option_ends_in_one_line(fake: Run, option: str, value: str, words: str) -> None:
+    fake.folder.mkdir()
+    (fake.folder / "file").write_text("")
+    refused(fake, [option, value], words)
+
+
+def refused(run: Run, options: list[str], words: str) -> None:
+    """The command ends with exit code 1 and one line that has the words."""
+    run.folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [*run.command, *options],
+        cwd=run.folder,
+        env=run.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_each_gpu_is_a_slot_and_the_table_names_the_device(fake: Run, tmp_path: Path) -> None:
+    record = tmp_path / "record.jsonl"
+    Path(fake.env["FAKE_CAFFE"]).write_text(json.dumps({"record": str(record), "seconds": 0.01}))
+    fake.command += ["--gpus", "0,1"]
+    assert "on GPU 0, 1" in fake.finish()
+    gpus = [json.loads(line)["gpu"] for line in record.read_text().splitlines()]
+    assert set(gpus) == {"0", "1"}
+
+
 @pytest.mark.parametrize(
     ("env", "words"),
     [
@@ -202,14 +287,8 @@ def test_a_second_driver_is_refused_and_a_seed_cannot_change_under_a_run(fake: R
     ],
 )
 def test_what_is_missing_is_said_in_one_line(fake: Run, env: dict[str, str], words: str) -> None:
-    fake.folder.mkdir()
     fake.env |= env
-    done = subprocess.run(
-        fake.command, cwd=fake.folder, env=fake.env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    refused(fake, [], words)
 
 
 def test_the_table_is_printed_again_and_as_json(fake: Run) -> None:

@@ -34,7 +34,7 @@ def test_a_reader_cannot_write_and_needs_a_file(tmp_path: Path) -> None:
         ReplayMemory(tmp_path / "absent.sqlite", read_only=True)
     ReplayMemory(tmp_path / "r.sqlite").close()
     with read_replay_memory(tmp_path / "r.sqlite") as reader, pytest.raises(sqlite3.Error):
-        reader.put("key", 1)
+        reader.put(key=1)
 
 
 def test_other_schemas_and_other_files_are_refused_by_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import as_completed, wait
 from dataclasses import replace
 from typing import Any
 
@@ -38,23 +39,11 @@ def test_every_job_comes_back_in_order_of_completion(fake: Any) -> None:
 
     with LocalExecutor([Slot(threads=1), Slot(threads=1)], note) as executor:
         long = replace(RECIPE, epochs=60)
-        executor.submit(job(fake, "long", long))
-        for key in ("a", "b", "c"):
-            executor.submit(job(fake, key))
-        completions = list(executor.completed())
-    assert [each.job.key for each in completions] == ["a", "b", "c", "long"] == finished
-    assert all(each.result().outcome is Outcome.FINISHED for each in completions)
-
-
-def test_jobs_submitted_meanwhile_come_back_too(fake: Any) -> None:
-    keys = []
-    with LocalExecutor([Slot()]) as executor:
-        executor.submit(job(fake, "0"))
-        for completion in executor.completed():
-            keys.append(completion.job.key)
-            if len(keys) < 3:
-                executor.submit(job(fake, str(len(keys))))
-    assert keys == ["0", "1", "2"]
+        futures = [executor.submit(job(fake, "long", long))]
+        futures += [executor.submit(job(fake, key)) for key in ("a", "b", "c")]
+        results = [future.result() for future in as_completed(futures)]
+    assert finished == ["a", "b", "c", "long"]
+    assert all(result.outcome is Outcome.FINISHED for result in results)
 
 
 def test_slots_set_gpu_and_threads(fake: Any) -> None:
@@ -78,9 +67,7 @@ def test_one_trial_per_slot_at_a_time(fake: Any) -> None:
         most.append(len(running))
 
     with LocalExecutor([Slot(gpu=0), Slot(gpu=1)], note) as executor:
-        for key in "abcde":
-            executor.submit(job(fake, key))
-        assert len(list(executor.completed())) == 5
+        wait([executor.submit(job(fake, key)) for key in "abcde"])
     assert max(most) == 2
 
 
@@ -95,13 +82,12 @@ def test_leaving_stops_what_runs(fake: Any) -> None:
     assert fake.alive() == []
 
 
-def test_an_error_of_a_trial_is_raised_by_its_completion(fake: Any) -> None:
+def test_an_error_of_a_trial_is_raised_by_its_future(fake: Any) -> None:
     bad = replace(job(fake, "a"), folder=fake.run_folder.parent / "elsewhere")
     with LocalExecutor([Slot()]) as executor:
-        executor.submit(bad)
-        (completion,) = executor.completed()
-    with pytest.raises(TrialError, match="is not inside"):
-        completion.result()
+        future = executor.submit(bad)
+        with pytest.raises(TrialError, match="is not inside"):
+            future.result()
 
 
 def test_no_slots() -> None:
