@@ -59,7 +59,8 @@ def learning_curve_svg(curve: SearchCurve, title: str) -> str:
                 end += 1
             mean = sum(curve.rewards[start:end]) / (end - start)
             axes.bar(start + 0.5, mean, end - start, align="edge", color=_BARS, edgecolor="white")
-            axes.text((start + end + 1) / 2, 0.02, f"ε {epsilon:g}", ha="center", fontsize=9)
+            middle = (start + end + 1) / 2
+            axes.text(middle, 0.03, f"ε {epsilon:g}", ha="center", va="bottom", rotation=90)
             start = end
         if count:
             axes.plot(range(1, count + 1), curve.rewards, ".", color=_POINTS, label="one net")
@@ -69,7 +70,7 @@ def learning_curve_svg(curve: SearchCurve, title: str) -> str:
                 color=_MEAN,
                 label=f"rolling mean of {window}",
             )
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 0.15))
         axes.set(xlabel="sampled nets", ylabel="validation accuracy", ylim=(0, 1.02), title=title)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
