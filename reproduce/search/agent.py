@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -38,6 +40,18 @@ class Trajectory:
 
     architecture: Architecture
     steps: tuple[Step, ...]
+
+    @functools.cached_property
+    def backups(self) -> tuple[tuple[int, Callable[[list[float]], Sequence[float]]], ...]:
+        """The steps in reversed order: the chosen pair, and what reads its state's open values."""
+        return tuple((step.chosen, _reader(step.choices)) for step in reversed(self.steps))
+
+
+def _reader(choices: Sequence[int]) -> Callable[[list[float]], Sequence[float]]:
+    """A fast way to read the values of some pairs off a Q table."""
+    if choices[-1] - choices[0] == len(choices) - 1:
+        return itemgetter(slice(choices[0], choices[-1] + 1))
+    return itemgetter(*choices)
 
 
 @dataclass(frozen=True)
@@ -124,7 +138,6 @@ class Agent:
         """Replay one walk in temporally reversed order (appendix A, algorithm 3)."""
         q, alpha, gamma = self.q, self.learning.alpha, self.learning.gamma
         target = reward
-        for step in reversed(trajectory.steps):
-            i = step.chosen
+        for i, values in trajectory.backups:
             q[i] += alpha * (target - q[i])
-            target = gamma * max(map(q.__getitem__, step.choices))
+            target = gamma * max(values(q))

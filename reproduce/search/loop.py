@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
@@ -74,6 +75,8 @@ class Completed:
 
 SearchEvent = Sampled | Resumed | Trained | Completed
 
+_CHOSEN = itemgetter(0)
+
 MOST_FAILURES = 3
 """Consecutive trials without a reward after which the search gives up: the trainer is broken."""
 
@@ -113,7 +116,10 @@ class _Learner:
         return self._trajectories[architecture]
 
     def sample(self, epsilon: float) -> Sample:
-        architecture = str(self.agent.sample(self.rng, epsilon).architecture)
+        trajectory = self.agent.sample(self.rng, epsilon)
+        architecture = str(trajectory.architecture)
+        if not self.agent.space.rules.fc_sees_bin:  # replays see the same states
+            self._trajectories.setdefault(architecture, trajectory)
         return self.memory.add_sample(architecture, epsilon, self.rng.bit_generator.state)
 
     def complete(self, sample: Sample, trial: Trial) -> None:
@@ -124,7 +130,7 @@ class _Learner:
             for row in self.rng.integers(len(self._buffer), size=self.replays).tolist():
                 trajectory, reward = self._buffer[row]
                 self.agent.update(trajectory, reward)
-                changed.update(step.chosen for step in trajectory.steps)
+                changed.update(map(_CHOSEN, trajectory.backups))
         q_values = [(i, self.agent.q[i]) for i in sorted(changed)]
         self.memory.complete(sample.id, q_values, self.rng.bit_generator.state)
 

@@ -46,8 +46,8 @@ class SpaceRules:
             takes up one depth and that softmax follows (the released code).
         gap_after_fc: whether GAP may follow FC (unstated in the paper).
         fc_sees_bin: whether an FC state carries the bin of the image before it while sampling;
-            replays then use bin 1 for it, so that the values met while sampling in bin 4 never
-            change (the released code; it treats GAP likewise, whose only action makes that moot).
+            replays then use bin 1 for it and for GAP, so that the values met while sampling in
+            other bins never change (the released code).
     """
 
     depth: int
@@ -102,7 +102,7 @@ class Node:
 
 def replayed(state: State, rules: SpaceRules) -> State:
     """The state whose values a replay updates: the same, but for the released code's aliasing."""
-    if rules.fc_sees_bin and state.kind == "FC":
+    if rules.fc_sees_bin and state.kind in ("FC", "GAP"):
         return dataclasses.replace(state, bin=1)
     return state
 
@@ -182,7 +182,7 @@ class SpaceCounts:
 
 
 class SearchSpace:
-    """The reachable states and their actions, numbered.
+    """The reachable states and their actions, numbered; states that only replays see come last.
 
     A Q-value's index is `offsets[s] + a` for action a of state s; `offsets` has one entry more
     than there are states. The numbering is a breadth-first search from the start and depends on
@@ -201,23 +201,28 @@ class SearchSpace:
     def _explore(self) -> list[Node]:
         nodes, seen = [self.start], {self.start}
         for node in nodes:
-            if node.state not in self._index:
-                self._index[node.state] = len(self.states)
-                actions = legal_actions(node.state, self.rules)
-                self.states.append(node.state)
-                self.actions.append(actions)
-                self.offsets.append(self.offsets[-1] + len(actions))
+            self._number(node.state)
             for action in legal_actions(node.state, self.rules):
                 if not is_termination(action, self.rules):
                     after = successor(node, action, self.rules)
                     if after not in seen:
                         seen.add(after)
                         nodes.append(after)
+        for state in list(self.states):
+            self._number(replayed(state, self.rules))
         return nodes
+
+    def _number(self, state: State) -> None:
+        if state not in self._index:
+            actions = legal_actions(state, self.rules)
+            self._index[state] = len(self.states)
+            self.states.append(state)
+            self.actions.append(actions)
+            self.offsets.append(self.offsets[-1] + len(actions))
 
     @property
     def pairs(self) -> int:
-        """Pairs of a state and a legal action: the length of a Q table."""
+        """Pairs of a numbered state and a legal action: the length of a Q table."""
         return self.offsets[-1]
 
     def index(self, state: State) -> int:
@@ -247,7 +252,7 @@ class SearchSpace:
             layers.pop()
         node, steps = self.start, []
         for position, layer in enumerate(layers, start=1):
-            actions = legal_actions(node.state, self.rules)
+            actions = self.actions[self.index(node.state)]
             if layer not in actions:
                 raise NotInSpaceError(
                     f"layer {position}, {layer}: {broken_rule(node, layer, self.rules)}"
@@ -262,7 +267,9 @@ class SearchSpace:
         return any(isinstance(layer, GlobalAveragePooling) for layer in architecture)
 
     def counts(self) -> SpaceCounts:
-        """Count states, pairs, stochastic pairs and architectures, exactly."""
+        """Count what sampling can reach, exactly."""
+        states = {node.state for node in self._nodes}
+        pairs = sum(len(legal_actions(state, self.rules)) for state in states)
         bins: dict[tuple[State, Layer], set[State]] = {}
         for node in self._nodes:
             for action in legal_actions(node.state, self.rules):
@@ -280,7 +287,7 @@ class SearchSpace:
                 for action in legal_actions(node.state, self.rules)
             )
 
-        return SpaceCounts(len(self.states), self.pairs, stochastic, completions(self.start))
+        return SpaceCounts(len(states), pairs, stochastic, completions(self.start))
 
 
 def broken_rule(node: Node, layer: Layer, rules: SpaceRules) -> str:
