@@ -116,7 +116,9 @@ class ReplayMemory:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if not read_only:
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
+                # In WAL mode nothing is lost to a killed process; a power cut may undo the last
+                # events, which the search then repeats from the random state before them.
+                self._db.execute("PRAGMA synchronous = NORMAL")
                 if version == 0:
                     self._create()
                     version = SCHEMA_VERSION
