@@ -60,6 +60,7 @@ def reproduce(
             nothing lost. A final training that failed raises RunError after the report.
     """
     agent = _agent(experiment)
+    kept = _kept(experiment, agent)
     with locked(run_folder):
         freeze(experiment, run_folder)
         caffe = find_caffe(environment)
@@ -67,7 +68,7 @@ def reproduce(
         try:
             with Display(console) as display:
                 run = _Run(experiment, run_folder, memory, caffe, gpus, display, agent)
-                run.announce()
+                run.announce(kept)
                 run.prepare(data, cache, environment.get("DATA_DIR"))
                 run.search()
                 failures = run.train_finals()
@@ -87,11 +88,23 @@ def _agent(experiment: Experiment) -> Agent:
     channels = experiment.data.image[0]
     macs = experiment.budget.max_forward_macs
     cap = None if macs is None else CostCap(space, channels, macs)
-    architectures = cap.count()[0] if cap else space.counts().architectures
-    models = sum(stage.models for stage in experiment.q_learning.stages)
-    if models > architectures:
-        raise CostCapError(f"the schedule wants {models} models of a space of {architectures:g}")
     return Agent(space, experiment.q_learning.constants, cap, channels)
+
+
+def _kept(experiment: Experiment, agent: Agent) -> dict[str, float] | None:
+    """How much of the space the cost cap keeps; None without a cap.
+
+    Raises:
+        CostCapError: if the schedule wants more models than there are.
+    """
+    total = agent.space.counts().architectures
+    low, high = agent.cap.count() if agent.cap else (total, total)
+    models = sum(stage.models for stage in experiment.q_learning.stages)
+    if models > low:
+        raise CostCapError(f"the schedule wants {models} models of a space of {low:g}")
+    if agent.cap is None:
+        return None
+    return {"macs": agent.cap.macs, "low": low, "high": high, "architectures": total}
 
 
 class _Run:
@@ -114,8 +127,11 @@ class _Run:
         self.sampled = self.sampled_macs = 0  # nets so far, and their forward MACs in all
         self.again = 0  # samples of trained nets since the last new one
 
-    def announce(self) -> None:
-        """Say what is about to run, and keep it with the run."""
+    def announce(self, kept: dict[str, float] | None) -> None:
+        """Say what is about to run, and keep it with the run.
+
+        A run that goes on elsewhere names all its devices; `kept` is what the cost cap keeps.
+        """
         experiment, memory = self.experiment, self.memory
         trainer = f"{self.caffe} ({self.caffe.kind})"
         gpus = ", ".join(str(slot.gpu) for slot in self.slots if slot.gpu is not None)
@@ -126,13 +142,15 @@ class _Run:
                 trainer=trainer,
                 device=device,
                 provenance=provenance(experiment, trainer, device),
-                cost_cap=self._cap_record(),
+                cost_cap=kept,
             )
         elif earlier != trainer:
             raise RunError(
                 f"{self.folder} was trained by {earlier}, not by {trainer}: "
                 "name that one with CAFFE=..., or another run with RUN=..."
             )
+        elif device not in (devices := memory.get("device")).split(", then "):
+            memory.put(device=f"{devices}, then {device}")
         say = self.display.line
         say(
             f"MetaQNN on {experiment.title}: preset {experiment.preset}, "
@@ -140,14 +158,6 @@ class _Run:
         )
         say(f"Trainer: {trainer}, on {device}")
         say(f"Run: {self.folder}")
-
-    def _cap_record(self) -> dict[str, float] | None:
-        """How much of the space the cost cap keeps; None without a cap."""
-        if self.agent.cap is None:
-            return None
-        low, high = self.agent.cap.count()
-        total = self.agent.space.counts().architectures
-        return {"macs": self.agent.cap.macs, "low": low, "high": high, "architectures": total}
 
     def _check(self, manifest: Manifest) -> None:
         """The data must be what the experiment says that it is."""

@@ -309,6 +309,7 @@ _DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def file_error(path: Path, line: int, column: str, problem: str) -> ReleasedFileError:
+    """The error of one cell, in one line."""
     return ReleasedFileError(f"{path}, line {line}, column {column}: {problem}")
 
 

@@ -277,6 +277,9 @@ def test_each_gpu_is_a_slot_and_the_table_names_the_device(fake: Run, tmp_path: 
     assert "on GPU 0, 1" in fake.finish()
     gpus = [json.loads(line)["gpu"] for line in record.read_text().splitlines()]
     assert set(gpus) == {"0", "1"}
+    del fake.command[-2:]  # the same run goes on, on the CPU, twice
+    fake.finish()
+    assert "on GPU 0, 1, then the CPU.\n" in fake.finish()
 
 
 @pytest.mark.parametrize(
