@@ -1,9 +1,10 @@
 """Seconds to read a long Caffe log: `parse_columns` and `parse_events` against Caffe's own script.
 
 PARSE_LOG names Caffe's tools/extra/parse_log.py, which is loaded from there and called in this
-process, so that all variants are timed without the start of a Python. (Caffe 1.0's has Python 2's
-print statements: run 2to3 on a copy of it and of extract_seconds.py.) Without it the package's own
-seconds stand alone.
+process, so that all variants are timed without the start of a Python. The script's `parse_log` is
+timed alone, without the two CSV files that its command writes. (Caffe 1.0's has Python 2's print
+statement in the function that writes them: run 2to3 on a copy of it and of extract_seconds.py,
+which leaves `parse_log` as it is.) Without it the package's own seconds stand alone.
 """
 
 from __future__ import annotations

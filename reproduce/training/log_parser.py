@@ -4,18 +4,21 @@ Caffe logs through glog: a line is `I1124 17:48:13.476761 10291 solver.cpp:239] 
 with the net's prototxt, lines of the prefetch threads and, at the end of an unhappy run, stack
 traces. Only whole lines count: what a killed process tore off is never read as a number.
 
-Events come in the log's order. `parse_columns` gives the same numbers as arrays, faster.
+Events come in the log's order. `parse_columns` gives the same numbers as arrays, faster. A long
+log is scanned as a whole: a line that tells nothing costs no Python.
 """
 
 from __future__ import annotations
 
 import datetime
+import gc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from reproduce.training.log_events import (
@@ -55,27 +58,38 @@ __all__ = [
     "parse_events",
 ]
 
-_NUMBER = rb"([-+.\w]+)"  # float() decides; nan, -nan and inf are numbers here
-_MINUTE = re.compile(rb"[IWEF](?:\d{4})?(\d\d)(\d\d)(\d\d):(\d\d):")
-_SECONDS = re.compile(rb"\d\d\.\d{6}")
-_SEVERE = re.compile(rb"([EF])\d{4,8} \d\d:\d\d:\d\d\.\d+ +\d+ [^]]+\] ?(.*)", re.DOTALL)
-_ITERATION = re.compile(
-    rb"Iteration (\d{1,18})(?:(?: \([^])\n]*\))?, loss = "
+# [0-9] in what meets every line: re matches \d more slowly.
+_NUMBER = rb"([-+.0-9A-Za-z_]+)"  # float() decides; nan, -nan and inf are numbers here
+_ITERATION = (
+    rb"Iteration ([0-9]{1,18})(?:, (?:Testing net \(#([0-9]{1,9})\)|lr = "
     + _NUMBER
-    + rb"|, lr = "
+    + rb")|(?: \([^])\n]*\))?, loss = "
     + _NUMBER
-    + rb"|, Testing net \(#(\d{1,9})\))"
+    + rb")"
 )
-_OUTPUT = re.compile(
-    rb"    (Train|Test) net output #(\d{1,9}): ([^]\n]+?) = "
+_OUTPUT = (
+    rb" net output #([0-9]{1,9}): ([^]\n]+?) = "
     + _NUMBER
     + rb"(?: \(\* "
     + _NUMBER
-    + rb" = [-+.\w]+ loss\))?"
+    + rb" = [-+.0-9A-Za-z_]+ loss\))?"
 )
+_MESSAGE = rb"(?:" + _ITERATION + rb"|    (Train|Test)" + _OUTPUT + rb")\r*"
+_NUMBERS = re.compile(_MESSAGE)
+# What follows a line's head: numbers, or the line's rest where it may name a file or an end.
+_TELLING = re.compile(
+    rb"] (?:"
+    + _MESSAGE
+    + rb"\n|(?:Snapshotting |Resuming from |Restoring previous |Optimization )[^\n]*)"
+)
+# A line of no such head, nor of the net's prototxt, nor of a stack trace.
+_OTHER = re.compile(rb"\n(?!I\d|[ }\n](?!   T| what))([^\n]+)")
+_STAMP = re.compile(rb"([IWEF][0-9]{4,8} [0-9][0-9]:[0-9][0-9]:)([0-9][0-9])\.([0-9]{6}) ")
+_MINUTE = re.compile(rb"[IWEF](?:\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):")
+_DAY = 86_400_000_000  # microseconds
+_SEVERE = re.compile(rb"([EF])\d{4,8} \d\d:\d\d:\d\d\.\d+ +\d+ [^]]+\] ?(.*)", re.DOTALL)
 _SNAPSHOT = re.compile(rb"Snapshotting (solver state )?to (?:binary proto|HDF5) file (.+)")
 _RESUMED = re.compile(rb"Res(?:uming|toring previous solver status) from (.+)")
-_INDENT = (b" ", b"}", b"I", b"")
 _SIGNAL = re.compile(rb"\*\*\* (SIG[A-Z0-9]+) (.*?)(?:; stack trace: )?\*\*\*")
 _COMPLAINT = re.compile(
     rb"\[libprotobuf (?:ERROR|FATAL)[^]]*\] (.*)|(ERROR: .*|terminate called .*|  what\(\): .*"
@@ -94,35 +108,59 @@ def _iteration_in(path: str) -> int | None:
 
 
 class _Clock:
-    """Seconds since the first stamp seen. glog leaves out the year; a leap year stands in."""
+    """Seconds since a log's first stamp. glog leaves out the year; a leap year stands in."""
 
     def __init__(self) -> None:
         self._minutes: dict[bytes, int | None] = {}
         self._first: int | None = None
 
-    def seconds(self, line: bytes) -> float | None:
-        """Seconds from the first stamped line to this one; None for a line without a stamp."""
-        fields = line[:40].split(b" ", 2)
-        if len(fields) < 3:
+    def start(self, log: bytes) -> None:
+        """Look for the first stamp, if none has been seen."""
+        at = 0
+        while self._first is None and at < len(log):
+            self.seconds(log, at)
+            at = log.find(b"\n", at) + 1 or len(log)
+
+    def seconds(self, log: bytes, at: int) -> float | None:
+        """Seconds from the first stamp to the one at an offset; None where there is none."""
+        match = _STAMP.match(log, at)
+        if match is None:
             return None
-        day, time, _ = fields
-        if not _SECONDS.fullmatch(time, 6):
-            return None
-        key = day + time[:6]
+        key, second, micros = match.groups()
         minute = self._minutes.get(key)
         if minute is None:
-            minute = self._minutes[key] = self._start_of_minute(key)
+            minute = self._minutes[key] = self._minute(key)
             if minute is None:
                 return None
-        now = minute + int(time[6:8] + time[9:])
+        now = minute + int(second + micros)
         if self._first is None:
             self._first = now
         passed = now - self._first
-        return (passed if passed > -86400_000_000 else passed + 366 * 86400_000_000) / 1e6
+        return (passed if passed > -_DAY else passed + 366 * _DAY) / 1e6
+
+    def all_seconds(self, log: bytes, at: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`seconds` at the offsets of lines of at least 22 bytes; nan for None."""
+        if not at.size or self._first is None:
+            return np.full(at.shape, np.nan)
+        text: NDArray[np.uint8] = np.frombuffer(log, np.uint8)
+        stamps = sliding_window_view(text, 22)[at]
+        digits = stamps[:, [12, 13, 15, 16, 17, 18, 19, 20]] - ord("0")  # of I1124 17:48:36.986599
+        usual = (digits < 10).all(axis=1) & (stamps[:, [14, 21]] == list(b". ")).all(axis=1)
+        keys = stamps[:, :12]
+        changes = np.flatnonzero((keys[1:] != keys[:-1]).any(axis=1)) + 1
+        bounds = np.concatenate([[0], changes, [len(keys)]])
+        minutes = [self._minute(keys[i].tobytes()) or 0 for i in bounds[:-1]]
+        minute = np.repeat(minutes, np.diff(bounds))
+        passed = minute + digits @ 10 ** np.arange(7, -1, -1) - self._first
+        seconds: NDArray[np.float64] = np.where(passed > -_DAY, passed, passed + 366 * _DAY) / 1e6
+        for i in np.flatnonzero(~usual | (minute == 0)):  # no stamp, or one with its year
+            scalar = self.seconds(log, int(at[i]))
+            seconds[i] = np.nan if scalar is None else scalar
+        return seconds
 
     @staticmethod
-    def _start_of_minute(stamp: bytes) -> int | None:
-        """Microseconds into the year of a stamp without its seconds: `I1124` + `17:48:`."""
+    def _minute(stamp: bytes) -> int | None:
+        """Microseconds into the year of a stamp without its seconds: `I1124 17:48:`."""
         match = _MINUTE.fullmatch(stamp)
         if match is None:
             return None
@@ -131,7 +169,7 @@ class _Clock:
             date = datetime.date(2000, month, day)
         except ValueError:
             return None
-        return (1440 * date.timetuple().tm_yday + 60 * hour + minute) * 60_000_000
+        return date.timetuple().tm_yday * _DAY + (60 * hour + minute) * 60_000_000
 
 
 class LogParser:
@@ -140,111 +178,110 @@ class LogParser:
     def __init__(self) -> None:
         self._rest = b""
         self._clock = _Clock()
-        self._started = False
         self._display = 0  # iteration of the last train line
         self._test: tuple[int, int] | None = None  # iteration and net of the last test
-        self._handlers: dict[bytes, Callable[[bytes, bytes], Event | None]] = {
-            b"Iteratio": self._iteration,
-            b"    Trai": self._output,
-            b"    Test": self._output,
-            b"Snapshot": self._snapshot,
-            b"Resuming": self._resumed,
-            b"Restorin": self._resumed,
-            b"Optimiza": self._ending,
-        }
 
     def feed(self, data: bytes | str) -> list[Event]:
         """Take the log's next piece; returns the events of the lines that it completed."""
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")
+        log = self._rest + data
         if b"\n" not in data:
-            self._rest += data
+            self._rest = log
             return []
-        whole, _, rest = data.rpartition(b"\n")
-        lines = (self._rest + whole).split(b"\n")
-        self._rest = rest
-        return list(self._events(lines))
+        end = log.rindex(b"\n") + 1
+        self._rest = log[end:]
+        self._clock.start(log)
+        events: list[Event] = []
+        at = log.index(b"\n")
+        self._line(log, 0, at, events)
+        for other in _OTHER.finditer(log, at, end):
+            start, stop = other.span(1)
+            self._numbers(_TELLING.finditer(log, at, start), events)
+            self._line(log, start, stop, events)
+            at = stop
+        self._numbers(_TELLING.finditer(log, at, end), events)
+        return events
 
-    def _events(self, lines: list[bytes]) -> Iterator[Event]:
-        handlers = self._handlers
-        for line in lines:
-            if not self._started:
-                self._started = self._clock.seconds(line) is not None
-            message = line.rpartition(b"] ")[2]
-            handler = handlers.get(message[:8])
-            if handler is None and line[:1] == b"I":  # a path may hold the separator
-                message = line.partition(b"] ")[2]
-                handler = handlers.get(message[:8])
+    def _numbers(self, matches: Iterable[re.Match[bytes]], events: list[Event]) -> None:
+        """Append what matches of _TELLING or _NUMBERS say."""
+        add, seconds = events.append, self._clock.seconds
+        for match in matches:
+            number, net, rate, loss, phase, index, name, value, weight = match.groups()
             try:
-                if handler is not None:
-                    event = handler(line, message.rstrip(b"\r"))
-                elif line[:1] in _INDENT and not line.startswith(b"  what"):
-                    continue  # the net's prototxt, stack traces
+                if loss is not None:
+                    self._display = iteration = int(number)
+                    start = match.string.rfind(b"\n", 0, match.start()) + 1
+                    add(TrainLoss(iteration, float(loss), seconds(match.string, start)))
+                elif rate is not None:
+                    add(LearningRate(int(number), float(rate)))
+                elif value is not None:
+                    output, text = int(index), _text(name)
+                    loss_weight = None if weight is None else float(weight)
+                    if phase == b"Train":
+                        add(TrainOutput(self._display, output, text, float(value), loss_weight))
+                    elif self._test is not None:
+                        add(TestOutput(*self._test, output, text, float(value), loss_weight))
+                elif net is not None:
+                    self._test = (int(number), int(net))
+                    add(TestStart(*self._test))
                 else:
-                    event = self._complaint(line.rstrip(b"\r"))
+                    start = match.string.rfind(b"\n", 0, match.start()) + 1
+                    self._line(match.string, start, match.end(), events)
             except ValueError:  # what stands in a number's place is none
                 continue
-            if event is not None:
-                yield event
 
-    def _iteration(self, line: bytes, message: bytes) -> Event | None:
-        match = _ITERATION.fullmatch(message)
-        if match is None:
-            return None
-        iteration, loss, rate, net = match.groups()
-        number = int(iteration)
-        if rate is not None:
-            return LearningRate(number, float(rate))
-        if loss is not None:
-            self._display = number
-            return TrainLoss(number, float(loss), self._clock.seconds(line))
-        self._test = (number, int(net))
-        return TestStart(*self._test)
+    def _line(self, log: bytes, start: int, stop: int, events: list[Event]) -> None:
+        """Append what one line says, whatever its form."""
+        head = log.rfind(b"] ", start, stop)
+        numbers = _NUMBERS.fullmatch(log, start if head < 0 else head + 2, stop)
+        if numbers is not None:
+            self._numbers([numbers], events)
+            return
+        line = log[start:stop].rstrip(b"\r")
+        event = (
+            _milestone(line.rpartition(b"] ")[2])
+            or _milestone(line.partition(b"] ")[2])  # a path may hold the separator
+            or _complaint(line)
+        )
+        if event is not None:
+            events.append(event)
 
-    def _output(self, line: bytes, message: bytes) -> Event | None:
-        match = _OUTPUT.fullmatch(message)
-        if match is None:
-            return None
-        phase, index, name, value, weight = match.groups()
-        loss_weight = None if weight is None else float(weight)
-        if phase == b"Train":
-            return TrainOutput(self._display, int(index), _text(name), float(value), loss_weight)
-        if self._test is None:
-            return None
-        return TestOutput(*self._test, int(index), _text(name), float(value), loss_weight)
 
-    def _snapshot(self, line: bytes, message: bytes) -> Event | None:
-        match = _SNAPSHOT.fullmatch(message)
-        if match is None:
-            return None
+def _milestone(message: bytes) -> Event | None:
+    if _MINUTE.search(message):  # torn, with another line in it
+        return None
+    if match := _SNAPSHOT.fullmatch(message):
         path = _text(match[2])
         return Snapshot(_iteration_in(path), path, match[1] is not None)
-
-    def _resumed(self, line: bytes, message: bytes) -> Event | None:
-        match = _RESUMED.fullmatch(message)
-        if match is None:
-            return None
+    if match := _RESUMED.fullmatch(message):
         path = _text(match[1])
         return Resumed(_iteration_in(path), path)
+    if message == b"Optimization Done.":
+        return Finished()
+    return StoppedEarly() if message == b"Optimization stopped early." else None
 
-    def _ending(self, line: bytes, message: bytes) -> Event | None:
-        if message == b"Optimization Done.":
-            return Finished()
-        return StoppedEarly() if message == b"Optimization stopped early." else None
 
-    def _complaint(self, line: bytes) -> Event | None:
-        if line[:1] in (b"E", b"F") and (match := _SEVERE.fullmatch(line)):
-            return (Fatal if match[1] == b"F" else Error)(_text(match[2].strip()))
-        if line.startswith(b"*** SIG") and (match := _SIGNAL.match(line)):
-            return Signal(_text(match[1]), _text(line.strip(b"* ")))
-        if match := _COMPLAINT.fullmatch(line):
-            return Error(_text(match[1] or match[2]).strip())
-        return None
+def _complaint(line: bytes) -> Event | None:
+    if match := _SEVERE.fullmatch(line):
+        return (Fatal if match[1] == b"F" else Error)(_text(match[2].strip()))
+    if match := _SIGNAL.match(line):
+        return Signal(_text(match[1]), _text(line.strip(b"* ")))
+    if match := _COMPLAINT.fullmatch(line):
+        return Error(_text(match[1] or match[2]).strip())
+    return None
 
 
 def parse_events(path: Path) -> list[Event]:
     """All events of a log file. Raises OSError if it cannot be read."""
-    return LogParser().feed(path.read_bytes())
+    data = path.read_bytes()
+    collects = gc.isenabled()
+    gc.disable()  # events form no cycles; to look for some takes a fifth of a long log's time
+    try:
+        return LogParser().feed(data)
+    finally:
+        if collects:
+            gc.enable()
 
 
 class LogFollower:
@@ -274,16 +311,8 @@ class LogFollower:
 
 Columns = dict[str, NDArray[Any]]
 
-_LOSS_LINE = re.compile(rb"] Iteration (\d{1,18})(?: \([^])\n]*\))?, loss = " + _NUMBER + rb"\r*\n")
-_RATE_LINE = re.compile(rb"] Iteration (\d{1,18}), lr = " + _NUMBER + rb"\r*\n")
-_TEST_LINE = re.compile(
-    rb"] (?:Iteration (\d{1,18}), Testing net \(#(\d{1,9})\)"
-    rb"|    Test net output #(\d{1,9}): ([^]\n]+?) = "
-    + _NUMBER
-    + rb"(?: \(\* "
-    + _NUMBER
-    + rb" = [-+.\w]+ loss\))?)\r*\n"
-)
+_ROW = re.compile(rb"] (?:" + _ITERATION + rb"|    Test" + _OUTPUT + rb")\r*\n")
+_BARE = (b"Iteration ", b"    Test net output #")
 
 
 def parse_columns(path: Path) -> Columns:
@@ -298,38 +327,44 @@ def parse_columns(path: Path) -> Columns:
     Raises:
         OSError: if the file cannot be read.
     """
-    data = path.read_bytes()
-    clock = _Clock()
-    _set_off(clock, data)
+    log = path.read_bytes()
+    for bare in _BARE:  # give an empty head to the lines without one
+        if log.startswith(bare):
+            log = b"] " + log
+        log = log.replace(b"\n" + bare, b"\n] " + bare)
     iterations: list[int] = []
     losses: list[float] = []
-    seconds: list[float | None] = []
-    for match in _LOSS_LINE.finditer(data):
-        iteration, number = match.groups()
-        if (value := _float(number)) is not None:
-            start = data.rfind(b"\n", 0, match.start()) + 1
-            iterations.append(int(iteration))
-            losses.append(value)
-            seconds.append(clock.seconds(data[start : match.start()]))
+    heads: list[int] = []  # where the heads of the lines of loss end
     rate_iterations: list[int] = []
     rates: list[float] = []
-    for iteration, number in _RATE_LINE.findall(data):
-        if (value := _float(number)) is not None:
-            rate_iterations.append(int(iteration))
-            rates.append(value)
     tests: list[tuple[int, int, int, str, float]] = []
-    began: tuple[int, int] | None = None
-    for iteration, net, index, name, number, weight in _TEST_LINE.findall(data):
-        if iteration:
-            began = (int(iteration), int(net))
-        elif began is None or (weight and _float(weight) is None):
+    test: tuple[int, int] | None = None
+    for match in _ROW.finditer(log):
+        number, net, rate, loss, index, name, value, weight = match.groups()
+        try:
+            if loss is not None:
+                losses.append(float(loss))
+                iterations.append(int(number))
+                heads.append(match.start())
+            elif rate is not None:
+                rates.append(float(rate))
+                rate_iterations.append(int(number))
+            elif net is not None:
+                test = (int(number), int(net))
+            elif test is not None:
+                float(weight or b"0")  # a line counts if all its numbers are
+                tests.append((*test, int(index), _text(name), float(value)))
+        except ValueError:  # what stands in a number's place is none
             continue
-        elif (value := _float(number)) is not None:
-            tests.append((*began, int(index), _text(name), value))
+    starts = np.append(0, np.flatnonzero(np.frombuffer(log, np.uint8) == ord("\n")) + 1)
+    clock = _Clock()
+    clock.start(log)
     return {
         "train_iteration": np.array(iterations, dtype=np.int64),
         "train_loss": np.array(losses, dtype=np.float64),
-        "train_seconds": np.array(seconds, dtype=np.float64),
+        "train_seconds": clock.all_seconds(
+            log, starts[np.searchsorted(starts, heads, side="right") - 1]
+        ),
         "rate_iteration": np.array(rate_iterations, dtype=np.int64),
         "rate": np.array(rates, dtype=np.float64),
         "test_iteration": np.array([row[0] for row in tests], dtype=np.int64),
@@ -338,19 +373,3 @@ def parse_columns(path: Path) -> Columns:
         "test_name": np.array([row[3] for row in tests], dtype=np.str_),
         "test_value": np.array([row[4] for row in tests], dtype=np.float64),
     }
-
-
-def _set_off(clock: _Clock, data: bytes) -> None:
-    """Let the clock see the first stamped line."""
-    start = 0
-    while (end := data.find(b"\n", start)) >= 0:
-        if clock.seconds(data[start : min(start + 40, end)]) is not None:
-            return
-        start = end + 1
-
-
-def _float(number: bytes) -> float | None:
-    try:
-        return float(number)
-    except ValueError:
-        return None

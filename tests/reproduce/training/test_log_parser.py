@@ -1,6 +1,7 @@
 """Caffe's log as events. The logs are real Caffe's; what they say was read by eye."""
 
 import datetime
+import gc
 import math
 import re
 import time
@@ -101,11 +102,25 @@ def test_nan_is_a_number_here() -> None:
     assert math.isnan(loss.value)
 
 
-@pytest.mark.parametrize("text", ["nan", "-nan", "inf", "-inf"])
-def test_every_spelling_of_no_number(text: str) -> None:
-    (event,) = parse(f"{GLOG}Iteration 7, loss = {text}\n")
-    assert isinstance(event, TrainLoss)
-    assert not math.isfinite(event.loss)
+@pytest.mark.parametrize(
+    ("text", "value"), [("nan", "nan"), ("-nan", "nan"), ("inf", "inf"), ("-inf", "-inf")]
+)
+def test_every_spelling_of_no_number(text: str, value: str, tmp_path: Path) -> None:
+    log = (
+        f"{GLOG}Iteration 7, loss = {text}\n"
+        f"{GLOG}    Train net output #0: loss = {text} (* 1 = {text} loss)\n"
+        f"{GLOG}Iteration 7, Testing net (#0)\n"
+        f"{GLOG}    Test net output #0: loss = {text} (* 1 = {text} loss)\n"
+        f"{GLOG}    Test net output #1: norm = {text}\n"
+    )
+    loss, output, _, *tests = parse(log)
+    read = [loss.loss, output.value, *(test.value for test in tests)]
+    assert [str(number) for number in read] == [value] * 4
+    path = tmp_path / "caffe.log"
+    path.write_text(log)
+    columns = parse_columns(path)
+    arrays = [*columns["train_loss"], *columns["test_value"]]
+    assert [str(float(number)) for number in arrays] == [value] * 3
 
 
 @pytest.mark.parametrize(
@@ -184,6 +199,7 @@ def test_memory_errors_of_other_programs_are_errors() -> None:
         "  what():  std::bad_alloc",
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
         "MemoryError",
+        "ImportError: No module named layers",
     )
     events = parse("\n".join(lines) + "\n")
     assert events == [Error(line.strip()) for line in lines]
@@ -201,6 +217,69 @@ def test_a_line_glued_to_a_torn_one_is_read() -> None:
     assert event == LearningRate(5, 1.0)
 
 
+def test_a_line_that_another_thread_tore_names_no_file() -> None:
+    path = "work/x_iter_430.caffemodelI1124 17:48:37.000001 10293 data_layer.cpp:73] Restarting"
+    assert parse(f"{GLOG}Snapshotting to binary proto file {path}\n") == []
+
+
+def test_lines_of_other_threads_lie_between() -> None:
+    other = "I1124 17:48:36.990001 10293 data_layer.cpp:73] Restarting data prefetching from start."
+    assert parse(
+        f"{other}\n{GLOG}Iteration 100, Testing net (#0)\n{other}\n"
+        f"{GLOG}    Test net output #0: accuracy = 0.5\n{other}\n"
+        f"{GLOG}    Test net output #1: loss = 2 (* 1 = 2 loss)\n{other}\n"
+    ) == [
+        TestStart(100, 0),
+        TestOutput(100, 0, 0, "accuracy", 0.5, None),
+        TestOutput(100, 0, 1, "loss", 2.0, 1.0),
+    ]
+
+
+def test_events_of_every_kind_keep_the_logs_order() -> None:
+    lines = {
+        "I1124 17:48:36.000000 1 solver.cpp:1] Iteration 5, lr = 0.5": LearningRate(5, 0.5),
+        "layer {": None,
+        "W1124 17:48:36.000000 1 x.cpp:1] careful": None,
+        "E1124 17:48:36.000000 1 x.cpp:1] worse": Error("worse"),
+        f"{GLOG}Iteration 6, lr = 0.5": LearningRate(6, 0.5),
+        '  name: "x"': None,
+        f"{GLOG}Resuming from x_iter_4.solverstate": Resumed(4, "x_iter_4.solverstate"),
+        f"{GLOG}Iteration 7, lr = 0.5": LearningRate(7, 0.5),
+        "layer {" + f"{GLOG}Iteration 8, lr = 0.5": LearningRate(8, 0.5),
+        "": None,
+        f"{GLOG}Optimization Done.": Finished(),
+        "F1124 17:48:36.000000 1 x.cpp:1] the end": Fatal("the end"),
+    }
+    assert parse("\n".join(lines) + "\n") == [event for event in lines.values() if event]
+
+
+def test_a_path_may_hold_what_ends_a_lines_head() -> None:
+    assert parse(
+        f"{GLOG}Snapshotting solver state to HDF5 file a] b_iter_7.solverstate.h5\n"
+        f"{GLOG}Restoring previous solver status from a] b_iter_7.solverstate\n"
+    ) == [
+        Snapshot(7, "a] b_iter_7.solverstate.h5", True),
+        Resumed(7, "a] b_iter_7.solverstate"),
+    ]
+
+
+def test_lines_without_glogs_head() -> None:
+    """As GLOG_log_prefix=0 has them."""
+    assert parse(
+        "Iteration 5 (4.9 iter/s, 20s/5 iters), loss = 0.5\n"
+        "    Train net output #0: loss = 0.25 (* 1 = 0.25 loss)\n"
+        "Iteration 5, lr = 0.1\n"
+        "Snapshotting to binary proto file x_iter_5.caffemodel\n"
+        "Optimization Done.\n"
+    ) == [
+        TrainLoss(5, 0.5, None),
+        TrainOutput(5, 0, "loss", 0.25, 1.0),
+        LearningRate(5, 0.1),
+        Snapshot(5, "x_iter_5.caffemodel", False),
+        Finished(),
+    ]
+
+
 def test_a_number_with_rubbish_after_it_is_no_number() -> None:
     assert parse(f"{GLOG}Iteration 100, loss = 0.3I1124 17:48:36 data\n") == []
     assert parse(f"{GLOG}Iteration 100, loss = 0.3.4\n") == []
@@ -212,6 +291,40 @@ def test_seconds_pass_midnight_and_new_year() -> None:
         "I0101 00:00:00.250000 1 solver.cpp:1] Iteration 1, loss = 1\n"
     )
     assert (first.seconds, second.seconds) == (0.0, 0.75)
+
+
+def test_stamps_with_their_year() -> None:
+    first, second = parse(
+        "I20171231 23:59:59.500000 1 solver.cpp:1] Iteration 0, loss = 1\n"
+        "I20180101 00:00:00.250000 1 solver.cpp:1] Iteration 1, loss = 1\n"
+    )
+    assert (first.seconds, second.seconds) == (0.0, 0.75)
+
+
+@pytest.mark.parametrize("stamp", ["I1324 17:48:36.5", "I1124 17:48:3x.500000", "I1124"])
+def test_a_line_whose_stamp_is_none(stamp: str) -> None:
+    bad, good = parse(
+        f"{stamp} 1 solver.cpp:1] Iteration 0, loss = 1\n{GLOG}Iteration 1, loss = 1\n"
+    )
+    assert (bad.seconds, good.seconds) == (None, 0.0)
+
+
+def test_events_of_different_types_differ() -> None:
+    assert LearningRate(0, 0.0) != TestStart(0, 0)
+    assert Error("x") != Fatal("x")
+    assert len({TrainLoss(1, 2.0, None), TrainLoss(1, 2.0, None), TrainLoss(1, 2.0, 0.0)}) == 2
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(collects: bool) -> None:
+    assert gc.isenabled()
+    try:
+        if not collects:
+            gc.disable()
+        parse_events(LOGS / "train_normal.log")
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
 
 
 def test_windows_line_ends() -> None:
@@ -254,6 +367,73 @@ def test_chunks_change_nothing_and_no_bytes_raise(log: bytes, data: st.DataObjec
     for start, end in zip([0, *cuts], [*cuts, len(log)], strict=True):
         events += parser.feed(log[start:end])
     assert repr(events) == repr(whole)  # nan differs from itself, its text does not
+
+
+PIECES = [
+    *(head + end for head in (b"", GLOG.encode()) for end in (b"Iteration 5, loss = nan", b"\r\n")),
+    b"I0101 00:00:00.000001 1 solver.cpp:1] Iteration 5 (1 iter/s), loss = -inf\n",
+    b"I20180101 00:00:00.000001 1 solver.cpp:1] Iteration 5, loss = 1e-3\n",
+    b"I1345 00:00:00.000001 1 solver.cpp:1] Iteration 5, loss = 1\n",
+    b"F1124 17:48:36.000001 1 x.cpp:1] no",
+    b"Iteration 8, Testing net (#1)\n    Test net output #0: a b = 3 (* x = 3 loss)\n",
+    b"\n    Test net output #0: a b = 3\n",
+    b"\nlayer {",
+    b"] ",
+    b"\xff",
+]
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> Callable[[bytes], bytes]:
+    """What cuts pieces out of a log, and puts others in their places."""
+    changes = draw(
+        st.lists(
+            st.tuples(st.floats(0, 1), st.integers(0, 200), st.sampled_from([b"", *PIECES])),
+            max_size=8,
+        )
+    )
+
+    def edit(log: bytes) -> bytes:
+        for place, length, piece in changes:
+            at = int(place * len(log))
+            log = log[:at] + piece + log[at + length :]
+        return log
+
+    return edit
+
+
+def check_all_ways(path: Path) -> None:
+    """The whole file, its lines one by one and its columns say the same."""
+    whole = parse_events(path)
+    parser, events = LogParser(), []
+    for line in path.read_bytes().splitlines(keepends=True):
+        events += parser.feed(line)
+    assert repr(events) == repr(whole)
+    check_columns(path)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(NAMES), edits())
+def test_every_way_of_reading_a_damaged_log_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, name: str, edit: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.log"
+    path.write_bytes(edit((LOGS / name).read_bytes()))
+    check_all_ways(path)
+
+
+@settings(deadline=None)
+@given(st.data(), edits())
+def test_every_way_of_reading_a_damaged_reference_log_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    reference: Path,
+    data: st.DataObject,
+    edit: Callable[[bytes], bytes],
+) -> None:
+    logs = sorted((reference / "caffe-logs").glob("train_*.log"))
+    path = tmp_path_factory.getbasetemp() / "damaged.log"
+    path.write_bytes(edit(data.draw(st.sampled_from(logs)).read_bytes()))
+    check_all_ways(path)
 
 
 @settings(deadline=None)
@@ -299,6 +479,39 @@ def test_columns_equal_events_on_torn_logs(
     check_columns(path)
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        "",
+        "Iteration 0, loss = 1",
+        "Iteration 0, loss = 1\n",
+        "    Test net output #0: accuracy = 0.5\n",
+        "Iteration 1, Testing net (#0)\n    Test net output #0: a = 0.5\nIteration 1, lr = 2\n",
+        "I1231 23:59:59.500000 1 x] Iteration 0, loss = 1\n"
+        "I0101 00:00:00.250000 1 x] Iteration 1, loss = 1\n"
+        "I20180101 00:00:01.250000 1 x] Iteration 1, loss = 1\n"
+        "I0101 00:00:0x.250000 1 x] Iteration 1, loss = 1\n"
+        "x] Iteration 1, loss = 1\n",
+    ],
+)
+def test_columns_equal_events_at_the_edges(tmp_path: Path, log: str) -> None:
+    path = tmp_path / "caffe.log"
+    path.write_text(log)
+    check_columns(path)
+
+
+def test_columns_of_stamps(tmp_path: Path) -> None:
+    path = tmp_path / "caffe.log"
+    path.write_text(
+        "I1231 23:59:59.500000 1 x] Iteration 0, loss = 1\n"
+        "I0101 00:00:00.250000 1 x] Iteration 1, loss = 1\n"
+        "x] Iteration 2, loss = 1\n"
+        "I20180102 00:00:00.250001 1 x] Iteration 3, loss = 1\n"
+    )
+    seconds = [0.0, 0.75, math.nan, 86400.750001]
+    np.testing.assert_array_equal(parse_columns(path)["train_seconds"], seconds)
+
+
 def test_columns_of_a_normal_run() -> None:
     columns = parse_columns(LOGS / "train_normal.log")
     accuracy = columns["test_value"][columns["test_name"] == "accuracy"]
@@ -321,6 +534,24 @@ def test_a_follower_reads_what_is_new(tmp_path: Path) -> None:
             seen += follower.poll()
     assert seen == parse_events(LOGS / "train_normal.log")
     assert follower.poll() == []
+
+
+def test_a_follower_parses_each_byte_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[bytes] = []
+    feed = LogParser.feed
+
+    def watched(parser: LogParser, data: bytes) -> list[Event]:
+        taken.append(data)
+        return feed(parser, data)
+
+    monkeypatch.setattr(LogParser, "feed", watched)
+    path = tmp_path / "caffe.log"
+    follower = LogFollower(path)
+    data = (LOGS / "train_normal.log").read_bytes()
+    for end in range(500, len(data), 500):
+        path.write_bytes(data[:end])
+        follower.poll()
+    assert [len(piece) for piece in taken] == [500] * len(range(500, len(data), 500))
 
 
 def test_a_follower_begins_again_with_a_new_file(tmp_path: Path) -> None:
