@@ -7,21 +7,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What a run is made of; name any of them on the command line: make reproduce-mnist SEED=7
 BUDGET ?= quick
+PRESET ?=
 SEED ?=
 RUN ?=
 DATA_DIR ?=
 GPUS ?=
-export TORCH TORCH_INDEX DATA_DIR CAFFE
+SLOTS_PER_GPU ?=
+CPU_SLOTS ?=
+THREADS ?=
+export TORCH TORCH_INDEX DATA_DIR CAFFE CAFFE_STOP YES
+CHOICES = --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) $(if $(SEED),--seed $(SEED)) \
+	$(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS)) \
+	$(if $(SLOTS_PER_GPU),--slots-per-gpu $(SLOTS_PER_GPU)) \
+	$(if $(CPU_SLOTS),--cpu-slots $(CPU_SLOTS)) $(if $(THREADS),--threads $(THREADS))
 
 SOURCES_OF_SETUP := pyproject.toml CMakeLists.txt prototxt_gen/caffe.proto tools/setup_env.py
 ifneq ($(TORCH)$(TORCH_INDEX),)
 SOURCES_OF_SETUP += always # a named PyTorch is installed even where one is already
 endif
 
-.PHONY: always help setup setup-dev caffe data-mnist reproduce-mnist test test-full check format clean
+.PHONY: always help setup setup-dev caffe data-mnist reproduce-mnist search-mnist search-mnist-v1 doctor \
+	test test-full check format clean
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-30s %s\n", $$1, $$2}'
 
 setup: $(VENV)/ready ## create .venv with everything that a run needs
 
@@ -42,7 +51,13 @@ data-mnist: setup ## prepare MNIST alone, into data/
 	@$(BIN)/python -m data_prep mnist --out data
 
 reproduce-mnist: setup ## MNIST: data, search, final training, table, report (BUDGET=quick)
-	@$(BIN)/metaqnn reproduce mnist --budget $(BUDGET) $(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS))
+	@$(BIN)/metaqnn reproduce mnist $(CHOICES)
+
+search-mnist search-mnist-v1: setup ## the search alone; -v1 is the first version's own space
+	@$(BIN)/metaqnn search $(@:search-%=%) $(CHOICES)
+
+doctor: setup ## is this machine ready for a run?
+	@$(BIN)/metaqnn doctor mnist --budget $(BUDGET) $(if $(GPUS),--gpus $(GPUS))
 
 check: setup-dev ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff check .

@@ -1,28 +1,33 @@
 """CPU seconds of the agent over the paper's whole schedule (Table 2), training left out.
 
 The search runs on the paper's space (depth 18, 32×32 images) with a trainer that answers at
-once. Its CPU time is split into sampling, replay and SQLite (the replay memory, in a temporary
-folder), and told by quarters of the schedule, to see whether a step slows down as the replay
-memory grows. Beside it: replays that parse and walk each architecture anew, instead of keeping
-its walk.
+once. Its CPU time is split into sampling, replay (with its buffer) and SQLite (all the rest: the
+replay memory, in a temporary folder, and little else), and told by quarters of the schedule, to
+see whether a step slows down as the replay memory grows. Walks get longer as ε falls, so the
+last quarter is compared with the first per Q-update too. Beside it: replays that parse and walk
+each architecture anew, instead of keeping its walk.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+from unittest import mock
 
 import numpy as np
 from side_by_side import Comparison, Seconds, interleave, parser, positive, show, summarize
 
 from prototxt_gen.notation import parse
 from prototxt_gen.shapes import total_cost
-from reproduce.search.agent import Agent, QLearning
+from reproduce.search.agent import Agent, QLearning, Trajectory
+from reproduce.search.learner import Learner
 from reproduce.search.loop import Completed, EpsilonStage, search
 from reproduce.search.replay_memory import ReplayMemory, Trial
 from reproduce.search.space import SearchSpace, SpaceRules
@@ -54,7 +59,11 @@ class FormulaTrainer:
         )
         return future
 
-    def reward(self, result: TrialResult) -> float | None:
+    def place(self, trial: Trial) -> str | None:
+        """Nowhere in particular."""
+        return None
+
+    def reward(self, trial: Trial, result: TrialResult) -> float | None:
         """The best accuracy."""
         return result.best_accuracy
 
@@ -78,46 +87,103 @@ class Stopwatch:
         return call
 
 
-_SQLITE = ("add_sample", "record_outcome", "complete", "pending", "trial", "unique_per_epsilon")
+@dataclass(frozen=True)
+class Schedule:
+    """What one whole search took.
 
-
-def run_schedule(
-    space: SearchSpace, schedule: tuple[EpsilonStage, ...], path: Path
-) -> tuple[Seconds, Seconds, dict[str, float]]:
-    """One whole search.
-
-    Returns:
-        CPU seconds by part, CPU seconds of sampling, replay and SQLite by quarter of the
-        samples, and counts.
+    Attributes:
+        parts: CPU seconds of sampling, replay and SQLite.
+        quarters: CPU seconds of these together, by quarter of the samples.
+        replays: CPU seconds of replay alone, by quarter.
+        updates: Q-updates by quarter.
+        counts: models, samples, bytes of the replay memory, wall seconds.
     """
+
+    parts: Seconds
+    quarters: Seconds
+    replays: list[float]
+    updates: list[int]
+    counts: dict[str, float]
+
+
+def run_schedule(space: SearchSpace, schedule: tuple[EpsilonStage, ...], path: Path) -> Schedule:
+    """One whole search."""
     clock, trainer = Stopwatch(), FormulaTrainer()
     agent, memory = Agent(space, QLearning()), ReplayMemory(path)
-    for name in _SQLITE:
-        setattr(memory, name, clock.timed("SQLite", getattr(memory, name)))
-    vars(agent)["sample"] = clock.timed("sampling", agent.sample)
+    batches: list[list[tuple[Trajectory, float]]] = []
+    replay = agent.replay
+
+    def recorded(walks: list[tuple[Trajectory, float]]) -> dict[int, float]:
+        batches.append(walks)
+        return replay(walks)
+
+    vars(agent)["replay"] = recorded
     vars(trainer)["submit"] = clock.timed("trainer", trainer.submit)
-    marks: list[tuple[float, float]] = []  # after each sample: CPU time in all, in the trainer
-    began, wall = time.process_time(), time.perf_counter()
-    for event in search(memory, agent, np.random.default_rng(0), schedule, REPLAYS, trainer):
-        if isinstance(event, Completed):
-            marks.append((time.process_time() - began, clock.seconds["trainer"]))
-    total, wall = time.process_time() - began, time.perf_counter() - wall
-    memory.close()
-    parts = {part: clock.seconds[part] for part in ("sampling", "SQLite")}
-    replay = total - sum(parts.values()) - clock.seconds["trainer"]
-    parts = {"sampling": parts["sampling"], "replay": replay, "SQLite": parts["SQLite"]}
-    steps = np.diff([0.0, *(whole - trained for whole, trained in marks)])
-    quarters = {
-        f"quarter {number}": float(quarter.sum())
-        for number, quarter in enumerate(np.array_split(steps, 4), start=1)
+    learner = {
+        name: clock.timed(part, getattr(Learner, name))
+        for name, part in (("sample", "sampling"), ("remember", "replay"), ("replay", "replay"))
     }
+    marks = [(0.0, 0.0)]  # after each sample: CPU time of all but the trainer, of replay
+    with mock.patch.multiple(Learner, **learner):
+        began, wall = time.process_time(), time.perf_counter()
+        for event in search(memory, agent, np.random.default_rng(0), schedule, REPLAYS, trainer):
+            if isinstance(event, Completed):
+                spent = time.process_time() - began - clock.seconds["trainer"]
+                marks.append((spent, clock.seconds["replay"]))
+        wall = time.perf_counter() - wall
+    memory.close()
+    parts = {part: clock.seconds[part] for part in ("sampling", "replay")}
+    parts["SQLite"] = marks[-1][0] - sum(parts.values())
+    whole, replays = (
+        [float(quarter.sum()) for quarter in np.array_split(np.diff(column), 4)]
+        for column in zip(*marks, strict=True)
+    )
+    lengths = [sum(len(walk.steps) for walk, _ in walks) for walks in batches]
     counts = {
         "models": float(sum(stage.models for stage in schedule)),
-        "samples": float(len(marks)),
+        "samples": float(len(lengths)),
         "bytes of the replay memory": float(path.stat().st_size),
         "wall seconds with the trainer": wall,
     }
-    return parts, quarters, counts
+    return Schedule(
+        parts=parts,
+        quarters={f"quarter {number}": seconds for number, seconds in enumerate(whole, start=1)},
+        replays=replays,
+        updates=[int(quarter.sum()) for quarter in np.array_split(lengths, 4)],
+        counts=counts,
+    )
+
+
+def growth(runs: list[Schedule]) -> Comparison:
+    """The last quarter against the first: in seconds, and in seconds per Q-update."""
+
+    def last_by_first(*columns: list[float]) -> float:
+        return statistics.median(column[-1] / column[0] for column in columns)
+
+    quarters = [list(run.quarters.values()) for run in runs]
+    per_update = [
+        [seconds / updates for seconds, updates in zip(whole, run.updates, strict=True)]
+        for whole, run in zip(quarters, runs, strict=True)
+    ]
+    replays_per_update = [
+        [seconds / updates for seconds, updates in zip(run.replays, run.updates, strict=True)]
+        for run in runs
+    ]
+    details = {
+        f"Q-updates, quarter {number}": float(updates)
+        for number, updates in enumerate(runs[-1].updates, start=1)
+    }
+    details |= {
+        "quarter 4 / quarter 1, per Q-update": last_by_first(*per_update),
+        "replay alone, quarter 4 / quarter 1": last_by_first(*(run.replays for run in runs)),
+        "replay alone, per Q-update": last_by_first(*replays_per_update),
+    }
+    return summarize(
+        "the same by quarters of its samples",
+        [run.quarters for run in runs],
+        ("quarter 4", "quarter 1"),
+        details,
+    )
 
 
 def compare_replays(space: SearchSpace, path: Path, replays: int, runs: int) -> Comparison:
@@ -132,15 +198,13 @@ def compare_replays(space: SearchSpace, path: Path, replays: int, runs: int) -> 
 
     def stored() -> float:
         began = time.process_time()
-        for row in rows:
-            agent.update(*walks[row])
+        agent.replay(walks[row] for row in rows)
         return time.process_time() - began
 
     def anew() -> float:
         began = time.process_time()
-        for row in rows:
-            text, reward = buffer[row]
-            agent.update(agent.trajectory(parse(text)), reward)
+        drawn = (buffer[row] for row in rows)
+        agent.replay((agent.trajectory(parse(text)), reward) for text, reward in drawn)
         return time.process_time() - began
 
     variants = {"stored walks": stored, "parsed and walked anew": anew}
@@ -157,19 +221,18 @@ def main() -> None:
     args = options.parse_args()
     schedule = tuple(EpsilonStage(e, max(1, n // args.share)) for e, n in MODELS.items())
     space = SearchSpace(SpaceRules(depth=args.depth, image=IMAGE[1]))
-    measured = []
     with tempfile.TemporaryDirectory() as folder:
-        for run in range(args.runs):
-            path = Path(folder) / f"replay-{run}.sqlite"
-            measured.append(run_schedule(space, schedule, path))
-        replays = compare_replays(space, path, args.replays, args.runs)
-    parts, quarters, counts = zip(*measured, strict=True)
+        paths = [Path(folder) / f"replay-{run}.sqlite" for run in range(args.runs)]
+        measured = [run_schedule(space, schedule, path) for path in paths]
+        replays = compare_replays(space, paths[-1], args.replays, args.runs)
     models = sum(stage.models for stage in schedule)
     whole = summarize(
-        f"schedule of {models:,} models, CPU time", parts, ("SQLite", "replay"), counts[-1]
+        f"schedule of {models:,} models, CPU time",
+        [run.parts for run in measured],
+        ("SQLite", "replay"),
+        measured[-1].counts,
     )
-    growth = summarize("the same by quarters of its samples", quarters, ("quarter 4", "quarter 1"))
-    show([whole, growth, replays], args.json)
+    show([whole, growth(measured), replays], args.json)
 
 
 if __name__ == "__main__":

@@ -48,11 +48,16 @@ class DataSource:
 
 @dataclass(frozen=True)
 class NetStyle:
-    """What the notation leaves open about a net's layers."""
+    """What the notation leaves open about a net's layers.
+
+    `gap_kernel` is the side of the window that the released form of GAP averages over; None
+    averages over the whole blob.
+    """
 
     padding: Padding = Padding.SAME
     activation: Activation = Activation.RELU
     gap: GapForm = GapForm.PAPER
+    gap_kernel: int | None = None
     weight_filler: str = "xavier"
 
 
@@ -138,7 +143,8 @@ def _add_layer(chain: _Chain, layer: Layer, position: int, side: int, after_gap:
             released = chain.style.gap is GapForm.RELEASED
             if released:
                 chain.activate(f"gap{position}_act")
-            chain.pool(f"gap{position}", "AVE", side, 1, everywhere=not released)
+            kernel = chain.style.gap_kernel or side
+            chain.pool(f"gap{position}", "AVE", kernel, 1, everywhere=not released)
         case Softmax(classes):
             if after_gap and chain.style.gap is GapForm.PAPER:
                 # The averages are the scores; as N×classes, since Softmax's axis is 1 either way.

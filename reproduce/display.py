@@ -6,7 +6,6 @@ import threading
 import time
 from types import TracebackType
 
-import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -24,38 +23,16 @@ from reproduce.training.trial import (
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a reader says them: 42 s, 7 min, 3.2 h, 12 days."""
+    """Seconds as a reader says them: 42 s, 7 min, 3.2 h, 12 days, 5.1 years."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.0f} days"
-
-
-class Pace:
-    """Estimates how long training takes: a time to start each process, and a speed.
-
-    Work is counted in forward multiply-accumulates × images. Both constants are least-squares
-    fits to the trainings so far, beside one imagined training that stands for a laptop.
-    """
-
-    def __init__(self) -> None:
-        self._rows = [(2.0, 3e11, 20.0)]
-
-    def add(self, processes: int, work: float, seconds: float) -> None:
-        """Count a finished training."""
-        self._rows.append((processes, work, seconds))
-
-    def estimate(self, processes: float, work: float) -> float:
-        """Seconds that more processes with so much work in all will take."""
-        table = np.array(self._rows)
-        scale = table[:, :2].max(axis=0)
-        fit, *_ = np.linalg.lstsq(table[:, :2] / scale, table[:, 2], rcond=None)
-        if fit.min() < 0:  # the times scatter more than they tell: take the speed alone
-            fit = np.array([0.0, table[:, 2].sum() / (table[:, 1] / scale[1]).sum()])
-        return float(np.array([processes, work]) / scale @ fit)
+    if seconds < 730 * 86400:
+        return f"{seconds / 86400:.0f} days"
+    return f"{seconds / (365.25 * 86400):.1f} years"
 
 
 class Display:
@@ -104,24 +81,26 @@ class Display:
             return ""
         return f"  (about {duration(max(0.0, self._until - time.monotonic()))} left in all)"
 
-    def trial_event(self, event: TrialEvent) -> None:
-        """Show a step of the trial under way."""
+    def trial_event(self, event: TrialEvent, trial: str = "") -> None:
+        """Show a step of a trial under way; `trial` names it where several are."""
         match event:
             case EpochFinished(_, epoch, of, accuracy, loss):
                 shown = "" if loss is None else f", loss {loss:.4g}"
-                self.line(f"    epoch {epoch}/{of}: accuracy {accuracy:.4f}{shown}{self._eta()}")
+                shown = f"{trial}epoch {epoch}/{of}: accuracy {accuracy:.4f}{shown}"
+                self.line(f"    {shown}{self._eta()}")
             case Restarted(_, rate, reason):
-                self.line(f"    restart at learning rate {rate:g}: {reason}")
+                self.line(f"    {trial}restart at learning rate {rate:g}: {reason}")
             case Retried(_, reason):
-                self.line(f"    started again: {reason}")
+                self.line(f"    {trial}started again: {reason}")
             case PhaseStarted(_, rate, start, end):
-                self._status(f"iteration {start}/{end}, learning rate {rate:g}")
+                self._status(f"{trial}iteration {start}/{end}, learning rate {rate:g}")
             case TrainProgress(_, iteration, of, loss, speed):
                 pace = "" if speed is None else f", {speed:.1f} iterations/s"
-                self._status(f"iteration {iteration}/{of}, loss {loss:.4g}{pace}")
+                self._status(f"{trial}iteration {iteration}/{of}, loss {loss:.4g}{pace}")
             case TrialFinished(result):
                 if result.message:
-                    self.line(f"    {result.outcome.replace('_', ' ')}: {result.message}")
+                    outcome = result.outcome.replace("_", " ")
+                    self.line(f"    {trial}{outcome}: {result.message}")
 
     def _status(self, text: str) -> None:
         with self._lock:

@@ -9,8 +9,10 @@ from pathlib import Path
 from data_prep.manifest import Manifest
 from prototxt_gen.dropout import place_dropout
 from prototxt_gen.net import DataSource, NetStyle, net_text
-from prototxt_gen.notation import Architecture
+from prototxt_gen.notation import Architecture, GlobalAveragePooling
+from prototxt_gen.shapes import GapForm
 from reproduce.experiments.schema import Experiment, FinalTraining, Optimizer, Style
+from reproduce.search.space import SearchSpace
 from reproduce.training.recipe import Recipe
 
 
@@ -40,7 +42,7 @@ class PreparedData:
 
 
 def _source(
-    experiment: Experiment, data: PreparedData, optimizer: Optimizer, *, final: bool
+    experiment: Experiment, data: PreparedData, optimizer: Optimizer, *, final: bool = False
 ) -> DataSource:
     train, test, mean = ("train_full", "test", "mean_full") if final else ("train", "val", "mean")
     databases, means = data.manifest.databases, data.manifest.means
@@ -52,6 +54,7 @@ def _source(
         test_batch=optimizer.test_batch,
         mean_file=data.path(means[mean].path) if experiment.data.mean == "image" else None,
         scale=None if scale == 1 else scale,
+        mirror=not final and experiment.exploration.mirror,
     )
 
 
@@ -94,21 +97,38 @@ class TrialPlan:
 
 
 def _net(
-    experiment: Experiment, architecture: Architecture, style: Style, source: DataSource
+    experiment: Experiment,
+    architecture: Architecture,
+    style: Style,
+    source: DataSource,
+    gap_kernel: int | None = None,
 ) -> str:
     return net_text(
         place_dropout(architecture, style.dropout),
         experiment.data.image,
         source,
-        NetStyle(padding=style.padding, activation=style.activation),
+        NetStyle(style.padding, style.activation, style.gap, gap_kernel),
         name=str(architecture.without_dropout()),
     )
 
 
+def _gap_kernel(space: SearchSpace, architecture: Architecture) -> int | None:
+    """The R-size, in the agent's eyes, of what GAP averages: the released code's window."""
+    walk = space.walk(architecture)
+    for layer, (node, _) in zip(architecture.without_dropout(), walk, strict=False):
+        if isinstance(layer, GlobalAveragePooling):
+            return space.nodes[node].size
+    return None
+
+
 def exploration_plan(
-    experiment: Experiment, data: PreparedData, architecture: Architecture, seed: int
+    experiment: Experiment,
+    space: SearchSpace,
+    data: PreparedData,
+    architecture: Architecture,
+    seed: int,
 ) -> TrialPlan:
-    """How a sampled architecture is trained (section 5)."""
+    """How a sampled architecture is trained (section 5); `space` is where it was sampled."""
     section = experiment.exploration
     recipe = _recipe(
         section,
@@ -118,10 +138,13 @@ def exploration_plan(
         chance_accuracy=section.restarts.chance,
         restart_factor=section.restarts.factor,
         max_restarts=section.restarts.most,
+        rate_decimals=section.restarts.decimals,
         retries=section.retries,
+        keep_model=section.keep_models > 0,
     )
-    source = _source(experiment, data, section, final=False)
-    return TrialPlan(_net(experiment, architecture, section, source), recipe)
+    source = _source(experiment, data, section)
+    kernel = _gap_kernel(space, architecture) if section.gap is GapForm.RELEASED else None
+    return TrialPlan(_net(experiment, architecture, section, source, kernel), recipe)
 
 
 def final_plan(

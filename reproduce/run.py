@@ -6,13 +6,17 @@ import fcntl
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 import tomli_w
 
@@ -20,6 +24,8 @@ from reproduce.experiments.schema import Experiment, validate
 from reproduce.files import write_atomically
 
 EXPERIMENT_FILE = "experiment.toml"
+LOCK_FILE = ".lock"
+REPLAY_MEMORY = "replay.sqlite"
 
 
 class RunError(RuntimeError):
@@ -39,7 +45,7 @@ def freeze(experiment: Experiment, folder: Path) -> None:
         write_atomically(path, tomli_w.dumps(content))
     elif frozen(folder) != experiment:
         raise RunError(
-            f"{folder} holds another experiment (budget, seed or file changed): "
+            f"{folder} holds another experiment (preset, budget, seed or file changed): "
             "name another run with RUN=..., or remove that folder"
         )
 
@@ -59,6 +65,17 @@ def frozen(folder: Path) -> Experiment:
         raise RunError(f"{path}: {error}") from None
 
 
+@dataclass(frozen=True)
+class Owner:
+    """The driver that has a run."""
+
+    pid: int
+    host: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other drivers out of a run; the lock goes with the process, however it ends.
@@ -68,21 +85,50 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+", encoding="utf-8")
+        lock = (folder / LOCK_FILE).open("a+", encoding="utf-8")
     except OSError as error:
         raise RunError(f"{folder} cannot hold a run: {error.strerror}") from None
     with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            raise RunError(f"{folder} is being run by {owner}") from None
+        for last in (False, False, True):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if last:
+                    named = _named_in(file) or "another process"
+                    raise RunError(f"{folder} is being run by {named}") from None
+                time.sleep(0.1)  # `owner` holds it for a moment
         file.seek(0)
         file.truncate()
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(str(Owner(os.getpid(), socket.gethostname())))
         file.flush()
         yield
+
+
+def owner(folder: Path) -> Owner | None:
+    """The driver that has a run now; None if there is none.
+
+    Raises:
+        RunError: if the lock cannot be read.
+    """
+    try:
+        file = (folder / LOCK_FILE).open("r", encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"{folder / LOCK_FILE} cannot be read: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _named_in(file)
+    return None
+
+
+def _named_in(lock: IO[str]) -> Owner | None:
+    lock.seek(0)
+    match = re.fullmatch(r"process (\d+) on (\S+)", lock.read().strip())
+    return Owner(int(match[1]), match[2]) if match else None
 
 
 def _git_revision() -> str:

@@ -6,9 +6,11 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from prototxt_gen.notation import parse
+from prototxt_gen.shapes import total_cost
 from reproduce.experiments.schema import Experiment
 from reproduce.nets import PreparedData, exploration_plan
 from reproduce.search.replay_memory import Trial
+from reproduce.search.space import SearchSpace
 from reproduce.training.caffe import Caffe
 from reproduce.training.executors import Executor, Job
 from reproduce.training.outcome import Outcome, TrialResult
@@ -23,12 +25,13 @@ class ExplorationTrainer:
     def __init__(
         self,
         experiment: Experiment,
+        space: SearchSpace,
         data: PreparedData,
         run_folder: Path,
         caffe: Caffe,
         executor: Executor,
     ) -> None:
-        self._experiment, self._data = experiment, data
+        self._experiment, self._space, self._data = experiment, space, data
         self._run_folder, self._caffe, self._executor = run_folder, caffe, executor
 
     @property
@@ -41,11 +44,11 @@ class ExplorationTrainer:
         # Restarts count up from a trial's seed, so seeds lie further apart than restarts.
         seed = 1000 * self._experiment.seed % 2**30 + 100 * trial.id
         architecture = parse(trial.architecture)
-        plan = exploration_plan(self._experiment, self._data, architecture, seed)
+        plan = exploration_plan(self._experiment, self._space, self._data, architecture, seed)
         return self._executor.submit(
             Job(
                 key=trial.architecture,
-                folder=self._run_folder / "trials" / f"{trial.id:04d}",
+                folder=trial_folder(self._run_folder, trial.id),
                 run_folder=self._run_folder,
                 net_text=plan.net,
                 recipe=plan.recipe,
@@ -53,11 +56,33 @@ class ExplorationTrainer:
             )
         )
 
-    def reward(self, result: TrialResult) -> float | None:
-        """The experiment's rule for the result's outcome."""
-        exploration = self._experiment.exploration
-        if result.outcome is Outcome.FINISHED:
-            best = exploration.reward == "best"
-            return result.best_accuracy if best else result.last_accuracy
-        rule = exploration.rewards[result.outcome]
+    def place(self, trial: Trial) -> str | None:
+        """Where a submitted trial runs or ran; None before it has started."""
+        return self._executor.place(trial.architecture)
+
+    def reward(self, trial: Trial, result: TrialResult) -> float | None:
+        """See `reward_of`."""
+        return reward_of(self._experiment, trial.architecture, result)
+
+
+def reward_of(experiment: Experiment, architecture: str, result: TrialResult) -> float | None:
+    """The experiment's rule for a result's outcome, less its penalty on size or time."""
+    training = experiment.exploration
+    if result.outcome is not Outcome.FINISHED:
+        rule = training.rewards[result.outcome]
         return None if rule == "none" else rule
+    best = training.reward == "best"
+    accuracy = result.best_accuracy if best else result.last_accuracy
+    if accuracy is None or training.penalty is None:
+        return accuracy
+    penalty = training.penalty.rule
+    if penalty.of == "seconds":
+        return penalty.apply(accuracy, result.seconds)
+    image, net = experiment.data.image, parse(architecture)
+    cost = total_cost(net, image, training.padding, training.gap)
+    return penalty.apply(accuracy, cost.macs if penalty.of == "macs" else cost.parameters)
+
+
+def trial_folder(run_folder: Path, trial: int) -> Path:
+    """Where a trial of a run's search keeps its files."""
+    return run_folder / "trials" / f"{trial:04d}"

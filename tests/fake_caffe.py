@@ -8,12 +8,16 @@ iteration, so a resumed run prints what an uninterrupted one does. `$FAKE_CAFFE`
 that scripts everything else; every key may be left out:
 
     record          file that gets a JSON line for each process: argv, cwd, pid, gpu, threads
+    start_seconds   time before the first line of the log
     seconds         time that an iteration takes
     accuracies      the test accuracies after epochs 1, 2, … in place of the function
     chance_above    learning rates above this one give accuracy `chance` (0.1)
     nan_above       learning rates above this one give nan losses and accuracy 1
     nan_at          iteration from which the loss is nan (and the accuracy 1)
     no_display      print no training loss at all
+    no_accuracy     test without an accuracy
+    no_resume       begin at iteration 0 whatever --snapshot says
+    log             [file, exit code, or a negative signal number]: print the file, then end
     signal_at       [iteration, signal number]: die by that signal
     exit_at         [iteration, exit code]: end without a word
     fatal_at        [iteration, message]: a line of severity F, then SIGABRT
@@ -23,16 +27,23 @@ that scripts everything else; every key may be left out:
     torn_line_at    iteration whose line of loss is cut off, then SIGKILL
     torn_test_at    iteration whose test ends after its accuracy, then SIGKILL
     torn_model_at, torn_state_at    iteration whose snapshot is cut off, then SIGKILL
+    cut_state_at    iteration whose solver state lacks its end; nothing is said
+    unwritable_at   iteration whose snapshot cannot be opened: a line of severity F, SIGABRT
+    full_at         iteration whose snapshot ends halfway: the same
+    fill_disk_at    iteration at which the snapshot's small disk is filled up; then it is written
     exit_after      exit code after a complete run
     child           a helper process of its own that outlives this one
+    daemon          the same in a session of its own
     processes       {"0": {…}, "1": {…}}: keys for the first process, the second, …; needs `record`
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,20 +82,25 @@ def write_record(script, flags):
             file.write(json.dumps(entry) + "\n")
 
 
-# The log
+# The log; like glog, it does not mind a full disk
+
+
+def put(text):
+    data = text.encode()
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[os.write(2, data) :]
 
 
 def say(place, message, severity="I", end="\n"):
     now = time.time()
     stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1e6):06d}"
-    sys.stderr.write(f"{severity}{stamp} {os.getpid():5d} {place}] {message}{end}")
-    sys.stderr.flush()
+    put(f"{severity}{stamp} {os.getpid():5d} {place}] {message}{end}")
 
 
 def die(message, place="fake.cpp:1"):
     say(place, message, severity="F")
-    sys.stderr.write("*** Check failure stack trace: ***\n    @     0x7f0000000000  main\n")
-    sys.stderr.flush()
+    put("*** Check failure stack trace: ***\n    @     0x7f0000000000  main\n")
     kill_self(signal.SIGABRT)
 
 
@@ -140,6 +156,19 @@ def read_iteration(path):
     return value
 
 
+def fill_disk(folder):
+    """Leave no space on the disk of a folder; only on one that is there for it."""
+    if shutil.disk_usage(folder).total > 64e6:
+        sys.exit(f"ERROR: {folder} lies on a large disk, which is not filled up")
+    with contextlib.suppress(OSError), (folder / "filler").open("ab", buffering=0) as file:
+        size = 1 << 16
+        while size:
+            try:
+                file.write(b"x" * size)
+            except OSError:
+                size //= 2
+
+
 def write_snapshot(script, prefix, iteration):
     model, state = (f"{prefix}_iter_{iteration}.{kind}" for kind in ("caffemodel", "solverstate"))
     files = [
@@ -152,13 +181,23 @@ def write_snapshot(script, prefix, iteration):
             "torn_state_at",
         ),
     ]
+    if script.get("fill_disk_at") == iteration:
+        fill_disk(Path(prefix).parent)
     for path, data, place, what, torn in files:
         to = "" if what.startswith("solver") else "to "
         say(place, f"Snapshotting {to}{what} {path}")
+        if script.get("unwritable_at") == iteration:
+            die("Check failed: proto.SerializeToOstream(&output) ", "io.cpp:72")
+        half = data[: len(data) // 2]
         if script.get(torn) == iteration:
-            Path(path).write_bytes(data[: len(data) // 2])
+            Path(path).write_bytes(half)
             kill_self(signal.SIGKILL)
+        if script.get("cut_state_at") == iteration and path == state:
+            data = half
         try:
+            Path(path).write_bytes(half)
+            if script.get("full_at") == iteration:
+                raise OSError
             Path(path).write_bytes(data)
         except OSError:
             die("Check failed: proto.SerializeToOstream(&output) ", "io.cpp:72")
@@ -217,8 +256,7 @@ def scripted_end(script, iteration):
     if due("fatal_at"):
         die(script["fatal_at"][1])
     if due("print_at"):
-        sys.stderr.write(script["print_at"][1] + "\n")
-        sys.stderr.flush()
+        put(script["print_at"][1] + "\n")
         os._exit(script["print_at"][2])
     if due("torn_line_at"):
         say("solver.cpp:239", f"Iteration {iteration} (1 iter/s, 1s/1 iters), loss = 0.", end="")
@@ -231,7 +269,8 @@ def test(script, numbers, iteration):
     say("solver.cpp:347", f"Iteration {iteration}, Testing net (#0)")
     say("data_layer.cpp:73", "Restarting data prefetching from start.")
     accuracy, loss = numbers.accuracy(iteration), numbers.loss(iteration)
-    say("solver.cpp:414", f"    Test net output #0: accuracy = {number(accuracy)}")
+    if not script.get("no_accuracy"):
+        say("solver.cpp:414", f"    Test net output #0: accuracy = {number(accuracy)}")
     if script.get("torn_test_at") == iteration:
         say("solver.cpp:414", "    Test net output #1: lo", end="")
         kill_self(signal.SIGKILL)
@@ -244,15 +283,15 @@ def read_solver(path):
         text = Path(path).read_text()
     except OSError:
         die(f"Check failed: fd != -1 (-1 vs. -1) File not found: {path}", "io.cpp:36")
-    found = re.findall(r'^ *(\w+): *"?([^"\n]*)"?', text, re.MULTILINE)
-    return dict(found)
+    found = re.findall(r'^ *(\w+): *(?:"((?:[^"\\\n]|\\.)*)"|(\S*))', text, re.MULTILINE)
+    return {key: re.sub(r"\\(.)", r"\1", quoted) or plain for key, quoted, plain in found}
 
 
 def train(script, flags):
     solver = read_solver(flags["solver"])
     say("caffe.cpp:197", "Use CPU." if "gpu" not in flags else f"Using GPUs {flags['gpu']}")
     say("solver.cpp:45", "Initializing solver from parameters: ")
-    sys.stderr.write(Path(flags["solver"]).read_text())
+    put(Path(flags["solver"]).read_text())
     net = Path(solver["net"]).read_text()
     numbers = Numbers(script, solver, net)
     max_iter, interval = int(solver["max_iter"]), int(solver["test_interval"])
@@ -261,7 +300,7 @@ def train(script, flags):
     iteration = 0
     if "snapshot" in flags:
         say("caffe.cpp:235", f"Resuming from {flags['snapshot']}")
-        iteration = read_iteration(flags["snapshot"])
+        iteration = 0 if script.get("no_resume") else read_iteration(flags["snapshot"])
     say("caffe.cpp:239", "Starting Optimization")
     say("solver.cpp:289", "Solving fake")
     while iteration < max_iter:
@@ -309,8 +348,15 @@ def main():
     script = load_script()
     write_record(script, flags)
     signal.signal(signal.SIGINT, signal.SIG_IGN if script.get("ignore_sigint") else on_sigint)
-    if script.get("child"):
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    for key in ("child", "daemon"):
+        if script.get(key):
+            sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+            subprocess.Popen(sleeper, start_new_session=key == "daemon")
+    time.sleep(script.get("start_seconds", 0))
+    if "log" in script:
+        put(Path(script["log"][0]).read_text())
+        end = script["log"][1]
+        kill_self(-end) if end < 0 else sys.exit(end)
     train(script, flags)
 
 

@@ -1,8 +1,7 @@
-"""The validated, frozen types of an experiment file; the files carry the sources."""
+"""The validated, frozen types of an experiment; its files carry the sources."""
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,15 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from prototxt_gen.dropout import DropoutRule
 from prototxt_gen.net import Activation
-from prototxt_gen.shapes import Padding, Shape
+from prototxt_gen.shapes import GapForm, Padding, Shape
 from reproduce.paper import PublishedNet, published_net
 from reproduce.search.agent import QLearning
+from reproduce.search.costs import Cost
+from reproduce.search.first_version import FirstVersionRules
 from reproduce.search.loop import EpsilonStage
+from reproduce.search.penalty import Penalty
 from reproduce.search.space import SpaceRules
 from reproduce.training.outcome import Outcome
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 Accuracy = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -37,7 +40,7 @@ class _Model(BaseModel):
 class Data(_Model):
     """The data set and how its images reach a net."""
 
-    dataset: Literal["mnist"]
+    dataset: Literal["mnist", "cifar10", "svhn"]
     classes: Positive
     image: Shape
     train_images: Positive
@@ -47,30 +50,60 @@ class Data(_Model):
     scale: float
 
 
-class Space(_Model):
-    """The state-action space, Table 1."""
+class Table1Space(_Model):
+    """The state-action space of Table 1; `reproduce.search.space.SpaceRules` tells the fields.
 
+    `image` is the side of the image that the agent believes in, where it is not the data's.
+    """
+
+    family: Literal["table1"]
     depth: Positive
     filters: tuple[Positive, ...]
     sizes: tuple[Positive, ...]
     pools: tuple[tuple[Positive, Positive], ...]
     fully_connected: tuple[Positive, ...]
     max_fully_connected: Positive
+    smaller_than_bin: bool
+    pool_rounding: Literal["ceil", "floor"]
     initial_pooling: bool
+    gap: Literal["termination", "layer"]
     gap_after_fc: bool
+    fc_sees_bin: bool
+    image: Positive | None = None
 
     def rules(self, data: Data) -> SpaceRules:
         """The space over a data set's images."""
-        return SpaceRules(image=data.image[1], classes=data.classes, **self.model_dump())
+        fields = self.model_dump(exclude={"family", "image"})
+        return SpaceRules(image=self.image or data.image[1], classes=data.classes, **fields)
+
+
+class FirstVersionSpace(_Model):
+    """The first version's MNIST space; `reproduce.search.first_version` tells the fields."""
+
+    family: Literal["first_version"]
+    depth: Positive
+    filters: tuple[Positive, ...]
+    fully_connected: tuple[Positive, ...]
+    smallest_halving: Positive
+
+    def rules(self, data: Data) -> FirstVersionRules:
+        """The space over a data set's images."""
+        fields = self.model_dump(exclude={"family"})
+        return FirstVersionRules(image=data.image[1], classes=data.classes, **fields)
 
 
 class QLearningSection(_Model):
-    """The agent's constants and its ε schedule, pairs of ε and number of distinct models."""
+    """The agent's constants and its ε schedule, pairs of ε and number of distinct models.
+
+    The replays of the ε values in `batched` are done together at the end of their stage, not
+    after each model.
+    """
 
     alpha: float
     gamma: float
     initial: float
     replays: Positive
+    batched: tuple[Accuracy, ...]
     schedule: tuple[tuple[Accuracy, Positive], ...]
 
     @property
@@ -96,6 +129,7 @@ class Style(_Model):
 
     padding: Padding
     activation: Activation
+    gap: GapForm
     dropout: DropoutRule
 
 
@@ -117,19 +151,42 @@ class Optimizer(_Model):
 
 
 class Restarts(_Model):
-    """What to do with a net that is no better than chance after its first epoch."""
+    """What to do with a net that is no better than chance after its first epoch.
+
+    `decimals`, where given, rounds the learning rates.
+    """
 
     chance: Accuracy
     factor: PositiveFloat
-    most: Annotated[int, Field(ge=0)]
+    most: Count
+    decimals: Count | None = None
+
+
+class RewardPenalty(_Model):
+    """Takes weight · cost / per off the reward: the paper's suggestion for small or fast nets."""
+
+    of: Literal["parameters", "macs", "seconds"]
+    weight: PositiveFloat
+    per: PositiveFloat
+
+    @property
+    def rule(self) -> Penalty:
+        """The rule that the search applies."""
+        return Penalty(self.of, self.weight, self.per)
 
 
 class Exploration(Style, Optimizer):
-    """How a sampled net is trained, and what the agent learns from it."""
+    """How a sampled net is trained, and what the agent learns from it.
+
+    `keep_models` is how many trained models stay on the disk: those of the highest rewards.
+    """
 
     restarts: Restarts
+    mirror: bool
     reward: Literal["best", "last"]
-    retries: Annotated[int, Field(ge=0)]
+    penalty: RewardPenalty | None = None
+    retries: Count
+    keep_models: Count
     rewards: dict[Outcome, Accuracy | Literal["none"]]
 
     @model_validator(mode="after")
@@ -164,30 +221,56 @@ class Published(FinalTraining):
 
 
 class Budget(_Model):
-    """What a budget scales: counts, epochs, the training subset, the cap on a net's cost."""
+    """What a budget scales: counts, epochs, the training subset, the cap on a net's cost.
+
+    At most one cap: forward multiply-accumulates per image, parameters, or MiB of memory while
+    training.
+    """
 
     schedule: tuple[tuple[Accuracy, Positive], ...] | None = None
     exploration_epochs: Positive | None = None
     train_subset: Positive | None = None
     max_forward_macs: Positive | None = None
+    max_parameters: Positive | None = None
+    max_training_mib: Positive | None = None
     final_epochs: Positive | None = None
     published_epochs: Positive | None = None
 
+    @property
+    def cap(self) -> tuple[Cost, int] | None:
+        """What is capped, and the most of it; None without a cap."""
+        caps: list[tuple[Cost, int | None]] = [
+            ("macs", self.max_forward_macs),
+            ("parameters", self.max_parameters),
+            ("memory", self.max_training_mib and self.max_training_mib * 2**20),
+        ]
+        return next(((cost, most) for cost, most in caps if most), None)
+
+    @model_validator(mode="after")
+    def _one_cap(self) -> Budget:
+        caps = (self.max_forward_macs, self.max_parameters, self.max_training_mib)
+        if sum(cap is not None for cap in caps) > 1:
+            raise ValueError("a budget caps one cost: MACs, parameters or memory")
+        return self
+
 
 class Experiment(_Model):
-    """One experiment, as its file has it with a budget applied."""
+    """One experiment, as its file has it with a preset and a budget applied.
+
+    `final` is None where the experiment ends with its search.
+    """
 
     name: str
     title: str
-    preset: Literal["paper"]
+    preset: Literal["paper", "released", "authors"]
     budget_name: str
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     data: Data
-    space: Space
+    space: Annotated[Table1Space | FirstVersionSpace, Field(discriminator="family")]
     q_learning: QLearningSection
     exploration: Exploration
-    final: FinalTraining
-    published: tuple[Published, ...]
+    final: FinalTraining | None = None
+    published: tuple[Published, ...] = ()
     budget: Budget
     unstated: dict[str, str]
 
@@ -196,50 +279,6 @@ class Experiment(_Model):
         """Images of the training part that exploration uses."""
         rest = self.data.train_images - self.data.validation
         return min(rest, self.budget.train_subset or rest)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ExperimentError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path}: {error}") from None
-
-
-def _check_unstated(content: dict[str, Any], path: Path) -> None:
-    for field in content.get("unstated", {}):
-        value: Any = content
-        for part in field.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            raise ExperimentError(f"{path}: unstated names {field!r}, which the file does not set")
-
-
-def load_experiment(path: Path, budget: str, seed: int) -> Experiment:
-    """Read an experiment file and apply one of its budgets.
-
-    Raises:
-        ExperimentError: naming the file, the field and what is wrong with it.
-    """
-    content = _load(path)
-    known = content.pop("budget", {})
-    if budget not in known:
-        names = ", ".join(known) or "none"
-        raise ExperimentError(f"{path}: no budget {budget!r}; there are: {names}")
-    _check_unstated(content, path)
-    scaled = known[budget]
-    for section, field, name in (
-        ("q_learning", "schedule", "schedule"),
-        ("exploration", "epochs", "exploration_epochs"),
-        ("final", "epochs", "final_epochs"),
-    ):
-        if name in scaled and isinstance(content.get(section), dict):
-            content[section][field] = scaled[name]
-    for net in content.get("published", []):
-        if "published_epochs" in scaled:
-            net["epochs"] = scaled["published_epochs"]
-    return validate({**content, "budget": scaled, "budget_name": budget, "seed": seed}, path)
 
 
 def validate(content: dict[str, Any], path: Path) -> Experiment:

@@ -15,6 +15,12 @@ from reproduce.results.markdown import HEADER, cells, markdown
 from reproduce.results.summary import rows_as_json, table
 from reproduce.search.replay_memory import ReplayMemory, Trial
 
+_COSTS = {
+    "macs": "forward multiply-accumulates per image",
+    "parameters": "parameters",
+    "memory": "bytes of memory in training",
+}
+
 
 def _trial_view(trial: Trial) -> dict[str, Any]:
     result = trial.result
@@ -42,7 +48,7 @@ def notes(experiment: Experiment, memory: ReplayMemory) -> list[str]:
         out.append("These numbers are not the paper's experiment (BUDGET=paper is).")
     if cap := memory.get("cost_cap"):
         out.append(
-            f"The cap of {cap['macs']:,} forward multiply-accumulates per image keeps "
+            f"The cap of {cap['at_most']:,} {_COSTS[cap['of']]} keeps "
             f"between {cap['low']:.3g} and {cap['high']:.3g} of the space's "
             f"{cap['architectures']:.3g} architectures and leaves out all but "
             f"{100 * cap['high'] / cap['architectures']:.2g} % of it."

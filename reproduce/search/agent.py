@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
 
 from prototxt_gen.notation import Architecture, Layer
-from reproduce.search.cost_cap import CostCap, action_macs, channels_after
-from reproduce.search.space import (
-    SearchSpace,
-    SpaceRules,
-    State,
-    is_termination,
-    replayed,
-    successor,
-)
+from reproduce.search.cost_cap import CostCap
+from reproduce.search.space import END, NotInSpaceError, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -27,11 +21,18 @@ class Step:
 
     Attributes:
         chosen: index of the chosen pair in the Q table.
-        choices: indices of all pairs that were open, the chosen one among them.
+        state: indices of all pairs of the state.
+        choices: those of them that were open, the chosen one among them.
     """
 
     chosen: int
+    state: range
     choices: Sequence[int]
+
+
+Backup = tuple[int, int, int, Callable[[list[float]], Sequence[float]] | None]
+"""The chosen pair, the first and the end of its state's pairs, and what reads the open values
+off a Q table where a cap masks some of them."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,21 @@ class Trajectory:
     steps: tuple[Step, ...]
 
     @functools.cached_property
-    def backups(self) -> tuple[tuple[int, Callable[[list[float]], Sequence[float]]], ...]:
-        """The steps in reversed order: the chosen pair, and what reads its state's open values."""
-        return tuple((step.chosen, _reader(step.choices)) for step in reversed(self.steps))
+    def backups(self) -> tuple[Backup, ...]:
+        """What replays need, in reversed order."""
+        return tuple(_backup(step) for step in reversed(self.steps))
+
+
+def _backup(step: Step) -> Backup:
+    if len(step.choices) == len(step.state):
+        return _open_backup(step.chosen, step.state.start, step.state.stop)
+    return step.chosen, step.state.start, step.state.stop, _reader(step.choices)
+
+
+@functools.cache
+def _open_backup(pair: int, first: int, end: int) -> Backup:
+    """One object however many walks choose the pair, so that replays stay in the CPU's cache."""
+    return pair, first, end, None
 
 
 def _reader(choices: Sequence[int]) -> Callable[[list[float]], Sequence[float]]:
@@ -63,19 +76,48 @@ class QLearning:
     initial: float = 0.5
 
 
+class QTable:
+    """The Q-values of a space's pairs, in its numbering; values can be assigned.
+
+    Attributes:
+        values: the values; read them here, assign them through the table.
+        highest: at the index of each state's first pair, the highest value of its pairs.
+    """
+
+    def __init__(self, space: SearchSpace, initial: float) -> None:
+        self._offsets = space.offsets
+        self.values = [initial] * space.pairs
+        self.highest = [initial] * space.pairs
+
+    def __getitem__(self, pair: int) -> float:
+        return self.values[pair]
+
+    def __setitem__(self, pair: int, value: float) -> None:
+        state = bisect_right(self._offsets, pair) - 1
+        first, end = self._offsets[state], self._offsets[state + 1]
+        self.values[pair] = value
+        self.highest[first] = max(self.values[first:end])
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return self.values == (other.values if isinstance(other, QTable) else other)
+
+
 class Agent:
     """An ε-greedy agent with a tabular Q function.
 
-    The table is one flat list in the space's numbering of pairs; with a cost cap, pairs that the
-    cap masks at a step of a walk take part neither in its choice nor in its maximum.
+    With a cost cap, pairs that the cap masks at a step of a walk take part neither in its choice
+    nor in its maximum.
     """
 
-    def __init__(
-        self, space: SearchSpace, learning: QLearning, cap: CostCap | None = None, channels: int = 1
-    ) -> None:
+    def __init__(self, space: SearchSpace, learning: QLearning, cap: CostCap | None = None) -> None:
         self.space, self.learning, self.cap = space, learning, cap
-        self.channels = cap.channels if cap else channels
-        self.q = [learning.initial] * space.pairs
+        self.q = QTable(space, learning.initial)
 
     def sample(self, rng: np.random.Generator, epsilon: float) -> Trajectory:
         """Walk from the start to a termination.
@@ -83,11 +125,12 @@ class Agent:
         At each step a uniformly random action is taken with probability ε, otherwise one of the
         actions of the highest Q-value, ties broken at random.
         """
+        values = self.q.values
 
         def choose(choices: Sequence[int], _: int) -> int:
             if rng.random() >= epsilon:
-                best = max(self.q[i] for i in choices)
-                choices = [i for i in choices if self.q[i] == best]
+                best = max([values[i] for i in choices])
+                choices = [i for i in choices if values[i] == best]
             return choices[int(rng.integers(len(choices)))]
 
         return self._walk(choose)
@@ -96,48 +139,69 @@ class Agent:
         """The walk that leads to an architecture, as replays see it.
 
         Raises:
-            NotInSpaceError: if the space (its cap aside) does not hold it.
+            NotInSpaceError: if the space does not hold it, or the cap excludes it.
         """
-        numbers = [number for _, number in self.space.walk(architecture)]
+        numbers = iter([number for _, number in self.space.walk(architecture)])
 
-        def choose(_: Sequence[int], state: int) -> int:
-            return self.space.offsets[state] + numbers.pop(0)
+        def choose(choices: Sequence[int], first: int) -> int:
+            pair = first + next(numbers)
+            if pair not in choices:
+                raise NotInSpaceError(f"{architecture} costs more than the cap allows")
+            return pair
 
-        return self._walk(choose, replayed)
+        return self._walk(choose, self.space.replayed)
 
     def _walk(
-        self,
-        choose: Callable[[Sequence[int], int], int],
-        seen_as: Callable[[State, SpaceRules], State] = lambda state, rules: state,
+        self, choose: Callable[[Sequence[int], int], int], seen_as: Sequence[int] | None = None
     ) -> Trajectory:
-        """Walk by `choose(open pairs, number of the state)`, which returns a pair's index.
+        """Walk by `choose(open pairs, first pair of the state)`, which returns a pair.
 
-        `seen_as` gives the state whose values stand for a state's.
+        `seen_as` gives for each state the one whose values stand for its own.
         """
-        space, rules = self.space, self.space.rules
-        node, channels, spent = space.start, self.channels, 0
+        space = self.space
+        meter = self.cap.meter() if self.cap else None
+        node = 0
         layers: list[Layer] = []
         steps: list[Step] = []
-        while True:
-            state = space.index(seen_as(node.state, rules))
-            first = space.offsets[state]
-            choices: Sequence[int] = range(first, space.offsets[state + 1])
-            if self.cap is not None:
-                choices = [first + i for i in self.cap.affordable(node, channels, spent)]
-            chosen = choose(choices, state)
-            steps.append(Step(chosen, choices))
-            action = space.actions[state][chosen - first]
-            layers.append(action)
-            if is_termination(action, rules):
-                return Trajectory(space.architecture(layers), tuple(steps))
-            spent += action_macs(node, channels, action, rules.classes)
-            channels = channels_after(channels, action)
-            node = successor(node, action, rules)
+        while node != END:
+            state = space.state_of[node]
+            if seen_as is not None:
+                state = seen_as[state]
+            pairs = range(space.offsets[state], space.offsets[state + 1])
+            choices: Sequence[int] = pairs
+            if meter is not None:
+                choices = [pairs[number] for number in meter.affordable(node)]
+            chosen = choose(choices, pairs.start)
+            steps.append(Step(chosen, pairs, choices))
+            number = chosen - pairs.start
+            layers.append(space.actions[state][number])
+            if meter is not None:
+                meter.spend(node, number)
+            node = space.successors[node][number]
+        return Trajectory(space.architecture(layers), tuple(steps))
 
     def update(self, trajectory: Trajectory, reward: float) -> None:
         """Replay one walk in temporally reversed order (appendix A, algorithm 3)."""
-        q, alpha, gamma = self.q, self.learning.alpha, self.learning.gamma
-        target = reward
-        for i, values in trajectory.backups:
-            q[i] += alpha * (target - q[i])
-            target = gamma * max(values(q))
+        self.replay([(trajectory, reward)])
+
+    def replay(self, walks: Iterable[tuple[Trajectory, float]]) -> dict[int, float]:
+        """Replay walks and their rewards one after the other, each in reversed order.
+
+        Returns:
+            the pairs of those walks with their new values.
+        """
+        values, highest = self.q.values, self.q.highest
+        alpha, gamma = self.learning.alpha, self.learning.gamma
+        changed = {}
+        for trajectory, target in walks:
+            for pair, first, end, read in trajectory.backups:
+                old = values[pair]
+                values[pair] = changed[pair] = new = old + alpha * (target - old)
+                # A state's highest value is searched anew only where it was this one and fell.
+                best = highest[first]
+                if new >= best:
+                    highest[first] = best = new
+                elif old == best:
+                    highest[first] = best = max(values[first:end])
+                target = gamma * (best if read is None else max(read(values)))
+        return changed

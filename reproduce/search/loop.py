@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
 
-from prototxt_gen.notation import parse
-from reproduce.search.agent import Agent, Trajectory
+from reproduce.search.agent import Agent
+from reproduce.search.learner import Learner
 from reproduce.search.replay_memory import ReplayMemory, Sample, Trial
 from reproduce.training.outcome import Outcome, TrialResult
 
@@ -37,7 +36,11 @@ class Trainer(Protocol):
         """Start a trial, or resume it; the result `stopped` means that it must be resumed."""
         ...
 
-    def reward(self, result: TrialResult) -> float | None:
+    def place(self, trial: Trial) -> str | None:
+        """Where a submitted trial runs or ran, such as "GPU 0"; None if not known (yet)."""
+        ...
+
+    def reward(self, trial: Trial, result: TrialResult) -> float | None:
         """What the agent learns from a result; None if nothing, the net is then set aside."""
         ...
 
@@ -67,22 +70,39 @@ class Trained:
 
 @dataclass(frozen=True)
 class Completed:
-    """A sample joined the replay memory and the agent learned from it."""
+    """A sample joined the replay memory; the agent learned from it unless its stage is batched."""
 
     sample: Sample
     trial: Trial
 
 
-SearchEvent = Sampled | Resumed | Trained | Completed
+@dataclass(frozen=True)
+class Replayed:
+    """A batched stage ended: the agent learned from all its samples."""
 
-_CHOSEN = itemgetter(0)
+    samples: Sequence[Sample]
 
-MOST_FAILURES = 3
-"""Consecutive trials without a reward after which the search gives up: the trainer is broken."""
+
+@dataclass(frozen=True)
+class Stopped:
+    """A trial was stopped before its end, and the search with it; `result` says why."""
+
+    trial: Trial
+    result: TrialResult
+
+
+SearchEvent = Sampled | Resumed | Trained | Completed | Replayed | Stopped
+
+MOST_CRASHES = 3
+"""Trials that may crash one after the other; after so many the trainer is taken for broken."""
+
+MOST_WITHOUT_REWARD = 20
+"""The same for trials without a reward of any outcome. Big nets may run out of memory in a row;
+so many do where something else holds the memory, and each would be set aside for good."""
 
 
 class TrainerBrokenError(RuntimeError):
-    """Several trials in a row failed without a reward; the message tells the last outcome."""
+    """Too many trials in a row failed; the message tells the last one's failure."""
 
 
 def current_stage(schedule: Sequence[EpsilonStage], trained: Mapping[float, int]) -> float | None:
@@ -95,46 +115,6 @@ def current_stage(schedule: Sequence[EpsilonStage], trained: Mapping[float, int]
     return next((s.epsilon for s in schedule if trained.get(s.epsilon, 0) < s.models), None)
 
 
-class _Learner:
-    """The agent with its replay buffer, kept in step with the replay memory."""
-
-    def __init__(
-        self, memory: ReplayMemory, agent: Agent, rng: np.random.Generator, replays: int
-    ) -> None:
-        self.memory, self.agent, self.rng, self.replays = memory, agent, rng, replays
-        for index, value in memory.q_values().items():
-            agent.q[index] = value
-        self._trajectories: dict[str, Trajectory] = {}
-        self._buffer = [(self._walk(text), reward) for text, reward in memory.replayable()]
-        state = memory.get("random_state")
-        if state is not None:
-            rng.bit_generator.state = state
-
-    def _walk(self, architecture: str) -> Trajectory:
-        if architecture not in self._trajectories:
-            self._trajectories[architecture] = self.agent.trajectory(parse(architecture))
-        return self._trajectories[architecture]
-
-    def sample(self, epsilon: float) -> Sample:
-        trajectory = self.agent.sample(self.rng, epsilon)
-        architecture = str(trajectory.architecture)
-        if not self.agent.space.rules.fc_sees_bin:  # replays see the same states
-            self._trajectories.setdefault(architecture, trajectory)
-        return self.memory.add_sample(architecture, epsilon, self.rng.bit_generator.state)
-
-    def complete(self, sample: Sample, trial: Trial) -> None:
-        """Append a sample to the buffer, then replay (paper, section 4.3: K models per model)."""
-        changed: set[int] = set()
-        if trial.reward is not None:
-            self._buffer.append((self._walk(trial.architecture), trial.reward))
-            for row in self.rng.integers(len(self._buffer), size=self.replays).tolist():
-                trajectory, reward = self._buffer[row]
-                self.agent.update(trajectory, reward)
-                changed.update(map(_CHOSEN, trajectory.backups))
-        q_values = [(i, self.agent.q[i]) for i in sorted(changed)]
-        self.memory.complete(sample.id, q_values, self.rng.bit_generator.state)
-
-
 def search(
     memory: ReplayMemory,
     agent: Agent,
@@ -142,67 +122,172 @@ def search(
     schedule: Sequence[EpsilonStage],
     replays: int,
     trainer: Trainer,
+    *,
+    batched: Collection[float] = (),
 ) -> Iterator[SearchEvent]:
     """Run or resume a search until its schedule is complete.
 
-    Already trained architectures give their stored reward again without training (section
-    4.3). A sample of one that is still in training waits for it and counts as another sample.
-    The generator ends early if a trial was stopped; its sample then stays pending.
+    Architectures that are trained already give their stored reward again without training
+    (section 4.3). Samples of one that is still in training wait for it; when it ends all of
+    them join the replay memory, then `replays` replays are done for each of them, as in the
+    released code. All that a step changes is one transaction, made before its event.
+
+    The generator ends early if a trial was stopped, once trials that ended beside it are
+    recorded; its samples, and those of trials that still run, stay pending and are resumed the
+    next time.
+
+    Args:
+        memory: the run's replay memory; a search goes on from what it holds.
+        agent: a new agent.
+        rng: a new generator; its state is replaced by the stored one.
+        schedule: the ε stages.
+        replays: walks replayed per sample (section 4.3: 100).
+        trainer: what trains.
+        batched: ε values whose samples are not replayed one by one: once the stage is complete
+            and its last trial has ended, the replays of all its samples are done, before the
+            next stage's first sample. The authors' own runs did so at first.
 
     Raises:
-        TrainerBrokenError: after `MOST_FAILURES` consecutive trials without a reward.
+        TrainerBrokenError: after `MOST_CRASHES` crashed trials in a row, or
+            `MOST_WITHOUT_REWARD` without a reward.
     """
-    learner = _Learner(memory, agent, rng, replays)
-    trained = Counter(memory.unique_per_epsilon())
-    running: dict[Future[TrialResult], int] = {}
-    failures = 0
-
-    def start(trial: Trial) -> None:
-        if trial.outcome is None and trial.id not in running.values():
-            running[trainer.submit(trial)] = trial.id
-
-    def complete_all_of(trial: Trial) -> Iterator[SearchEvent]:
-        for sample in memory.pending():
-            if sample.trial == trial.id:
-                learner.complete(sample, trial)
-                yield Completed(sample, trial)
-
-    for sample in memory.pending():  # what an earlier process left unfinished
-        trial = memory.trial(sample.trial)
-        if trial.outcome is not None:
-            yield from complete_all_of(trial)
-        elif trial.id not in running.values():
-            yield Resumed(trial)
-            start(trial)
+    run = _Search(memory, Learner(agent, rng, replays), trainer, batched)
+    yield from run.resume()
     while True:
-        while len(running) < trainer.slots:
-            epsilon = current_stage(schedule, trained)
-            if epsilon is None:
-                break
-            sample = learner.sample(epsilon)
-            trial = memory.trial(sample.trial)
-            duplicate = trial.outcome is not None or trial.id in running.values()
-            yield Sampled(sample, trial.architecture, duplicate)
-            if trial.outcome is not None:
-                yield from complete_all_of(trial)
-            else:
-                start(trial)
-        if not running:
+        yield from run.fill_slots(schedule)
+        if not run.running:
             return
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            trial_id = running.pop(future)
-            result = future.result()
+        done, _ = wait(run.running, return_when=FIRST_COMPLETED)
+        # A set has no order: of trials that ended together the one sampled first comes first.
+        stopped: list[SearchEvent] = []
+        for future in sorted(done, key=lambda future: run.running[future].id):
+            trial, result = run.running.pop(future), future.result()
             if result.outcome is Outcome.STOPPED:
+                stopped.append(Stopped(trial, result))
+            else:
+                yield from run.end(trial, result)
+        yield from stopped
+        if stopped:
+            return
+        run.check_trainer()
+
+
+class _Search:
+    """What the steps of one search share, kept in step with the replay memory."""
+
+    def __init__(
+        self,
+        memory: ReplayMemory,
+        learner: Learner,
+        trainer: Trainer,
+        batched: Collection[float],
+    ) -> None:
+        self.memory, self.learner = memory, learner
+        self.trainer, self.batched = trainer, batched
+        self.running: dict[Future[TrialResult], Trial] = {}
+        self._trained = Counter(memory.unique_per_epsilon())
+        self._owed = memory.owed()
+        self._waiting: defaultdict[int, list[Sample]] = defaultdict(list)  # by trial
+        self._last: TrialResult | None = None
+        self._crashes = self._without_reward = 0  # in a row, up to now
+        learner.load(memory.q_values(), memory.replayable(), memory.get("random_state"))
+
+    def resume(self) -> Iterator[SearchEvent]:
+        """Go on with what an earlier process left unfinished."""
+        for sample in self.memory.pending():
+            self._waiting[sample.trial].append(sample)
+        for trial_id in list(self._waiting):
+            trial = self.memory.trial(trial_id)
+            if trial.outcome is not None:
+                yield from self._complete(trial, trial.reward)
+            else:
+                yield Resumed(trial)
+                self._start(trial)
+
+    def fill_slots(self, schedule: Sequence[EpsilonStage]) -> Iterator[SearchEvent]:
+        """Sample until every slot trains, or the stage or the schedule is complete."""
+        while len(self.running) < self.trainer.slots:
+            epsilon = current_stage(schedule, self._trained)
+            if self._owed and self._owed[0].epsilon != epsilon:
+                if self.running:
+                    return
+                yield self._replay_owed()
+            elif epsilon is None:
                 return
-            memory.record_outcome(trial_id, result, trainer.reward(result))
-            trial = memory.trial(trial_id)
-            trained[trial.epsilon] += trial.reward is not None
+            else:
+                yield from self._sample(epsilon)
+
+    def _sample(self, epsilon: float) -> Iterator[SearchEvent]:
+        architecture = self.learner.sample(epsilon)
+        sample = self.memory.add_sample(architecture, epsilon, self.learner.random_state)
+        trial = self.memory.trial(sample.trial)
+        in_training = trial.id in self._waiting
+        self._waiting[trial.id].append(sample)
+        yield Sampled(sample, architecture, in_training or trial.outcome is not None)
+        if trial.outcome is not None:
+            yield from self._complete(trial, trial.reward)
+        elif not in_training:
+            self._start(trial)
+
+    def _start(self, trial: Trial) -> None:
+        self.running[self.trainer.submit(trial)] = trial
+        self.memory.start_trial(trial.id, self.trainer.place(trial))
+
+    def end(self, trial: Trial, result: TrialResult) -> Iterator[SearchEvent]:
+        """Take up how a trial ended."""
+        reward = self.trainer.reward(trial, result)
+        self._trained[trial.epsilon] += reward is not None
+        self._last = result
+        self._crashes = self._crashes + 1 if result.outcome is Outcome.CRASHED else 0
+        self._without_reward = self._without_reward + 1 if reward is None else 0
+        yield from self._complete(trial, reward, result)
+
+    def _complete(
+        self, trial: Trial, reward: float | None, result: TrialResult | None = None
+    ) -> Iterator[SearchEvent]:
+        """Complete all samples that wait for a trial, then do their replays, in one step.
+
+        `result` is given where the trial has just ended.
+        """
+        samples = self._waiting.pop(trial.id)
+        due: list[Sample] = []
+        if reward is not None:
+            for sample in samples:
+                self.learner.remember(trial.architecture, reward)
+                (self._owed if sample.epsilon in self.batched else due).append(sample)
+        changed = self.learner.replay(len(due))
+        with self.memory.transaction():
+            if result is not None:
+                place = self.trainer.place(trial)
+                trial = self.memory.record_outcome(trial.id, result, reward, place)
+            for sample in samples:
+                self.memory.complete(sample.id)
+            self._record_replays(due, changed)
+        if result is not None:
             yield Trained(trial)
-            yield from complete_all_of(trial)
-            failures = failures + 1 if trial.reward is None else 0
-            if failures >= MOST_FAILURES:
-                raise TrainerBrokenError(
-                    f"{failures} trials in a row gave no result; the last {result.outcome}: "
-                    f"{result.message}"
-                )
+        for sample in samples:
+            yield Completed(sample, trial)
+
+    def _replay_owed(self) -> Replayed:
+        samples, self._owed = self._owed, []
+        self._record_replays(samples, self.learner.replay(len(samples)))
+        return Replayed(samples)
+
+    def _record_replays(
+        self, samples: Sequence[Sample], changed: Sequence[tuple[int, float]]
+    ) -> None:
+        if samples:
+            ids = [sample.id for sample in samples]
+            self.memory.record_replays(ids, changed, self.learner.random_state)
+
+    def check_trainer(self) -> None:
+        """Raise TrainerBrokenError if too many trials failed in a row."""
+        if self._last is None:
+            return
+        if self._crashes >= MOST_CRASHES:
+            problem = f"{self._crashes} trials in a row crashed; the last"
+        elif self._without_reward >= MOST_WITHOUT_REWARD:
+            problem = f"{self._without_reward} trials in a row gave no reward; the last"
+        else:
+            return
+        raise TrainerBrokenError(f"{problem} {self._last.outcome}: {self._last.message}")

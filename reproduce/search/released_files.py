@@ -32,7 +32,7 @@ from prototxt_gen.notation import (
     parse,
 )
 from reproduce.files import write_atomically
-from reproduce.search.space import SearchSpace, State
+from reproduce.search.space import SearchSpace, SpaceRules, State
 
 
 class ReleasedFileError(ValueError):
@@ -257,7 +257,13 @@ def released_action(state: State, action: Layer) -> ReleasedState:
 
 
 def released_pairs(space: SearchSpace) -> list[tuple[ReleasedState, ReleasedState]]:
-    """(end, start) of each pair, in the space's numbering."""
+    """(end, start) of each pair, in the space's numbering.
+
+    Raises:
+        ReleasedFileError: if the space is not one of Table 1, as the released code's is.
+    """
+    if not isinstance(space.rules, SpaceRules):
+        raise ReleasedFileError("only spaces of Table 1 have the released code's states")
     return [
         (released_action(state, action), released_state(state))
         for state, actions in zip(space.states, space.actions, strict=True)

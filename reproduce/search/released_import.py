@@ -20,7 +20,7 @@ from reproduce.search.released_files import (
     file_error,
     released_pairs,
 )
-from reproduce.search.replay_memory import ReplayMemory, Trial
+from reproduce.search.replay_memory import ImportedSample, ReplayMemory, Trial
 from reproduce.search.space import NotInSpaceError, SearchSpace
 from reproduce.training.outcome import Outcome, TrialResult
 
@@ -67,8 +67,8 @@ def import_released(
 
     All rows become completed samples in the file's order, the first of each architecture its
     trial. A best accuracy of exactly 1/classes is the outcome `chance_level`, any other
-    `finished`. The file tells only the best and the last accuracy, and no random state. Each
-    row is written on its own: after a kill delete the replay memory and import again.
+    `finished`. The file tells only the best and the last accuracy, and no random state: the
+    search's own begins after the import.
 
     Args:
         memory: an empty replay memory.
@@ -78,32 +78,30 @@ def import_released(
         learning_rate: what to record for each trial, which the file does not tell.
 
     Raises:
-        ReleasedFileError: if the memory is not empty, a row is not of the space, or a number is
-            out of its range; nothing is written then.
+        ReleasedFileError: if there are no rows, a row is not of the space, or a number is out
+            of its range.
+        ReplayMemoryError: if the memory is not empty. Nothing is written in either case.
     """
-    if memory.samples() or memory.q_values():
-        raise ReleasedFileError(f"{memory.path}: the replay memory to import into is not empty")
     if not replay.rows:
         raise ReleasedFileError(f"{replay.path}: there are no rows to import")
-    architectures = [_architecture(replay.path, space, row) for row in replay.rows]
+    samples = [
+        ImportedSample(
+            _architecture(replay.path, space, row),
+            row.epsilon,
+            _result(row, space.rules.classes, learning_rate),
+            row.accuracy_best_val,
+        )
+        for row in replay.rows
+    ]
     values = q_values.values if q_values else {}
     rows = {
         "replay": [row.cells() for row in replay.rows],
         "q_values": [row.cells() for row in q_values.rows] if q_values else [],
     }
-    memory.put(**{IMPORTED: rows})
-    last = len(replay.rows) - 1
-    trained = set()
-    for position, (row, architecture) in enumerate(zip(replay.rows, architectures, strict=True)):
-        sample = memory.add_sample(architecture, row.epsilon, None)
-        if sample.trial not in trained:
-            trained.add(sample.trial)
-            result = _result(row, space.rules.classes, learning_rate)
-            memory.record_outcome(sample.trial, result, row.accuracy_best_val)
-        memory.complete(sample.id, sorted(values.items()) if position == last else [], None)
+    memory.import_samples(samples, sorted(values.items()), **{IMPORTED: rows})
     return ImportReport(
-        trials=len(trained),
-        samples=len(replay.rows),
+        trials=len({sample.architecture for sample in samples}),
+        samples=len(samples),
         q_values=len(values),
         unmapped=len(q_values.unmapped) if q_values else 0,
         missing=space.pairs - len(values),
@@ -149,15 +147,16 @@ def export_released(
 
     Imported rows come first, as they were, but for Q-values that have changed since. Of other
     samples, those completed with a reward follow in the order of completion, with the dropout
-    layers of the released code; then the pairs of the space that no row had, all of them, with
-    `initial` where a value never changed.
+    layers of the released code; then the pairs of the space that no row had: those whose value
+    changed or, without imported rows, all of them, with `initial` where a value never changed.
 
     What a replay memory does not know has the values that the released file has for "unknown":
     accuracy_*_test -1, time_finished 0, machine_run_on "unknown". accuracy_best_val is the
     reward; iterations are whole epochs, at (iterations of all attempts) / (epochs + restarts)
     each, and 0 for nets that did not finish; ix_q_value_update is the position in the order of
-    completion. A sample of a net that has a row copies its accuracies and host, as the
-    released code does.
+    sampling. A sample of a net that has a row copies its accuracies and host. All of this is as
+    in the released code; only epsilon, there the net's own for samples of a net in training, is
+    always the sample's.
     """
     imported: dict[str, list[list[Any]]] = memory.get(IMPORTED) or {"replay": [], "q_values": []}
     trials = {trial.id: trial for trial in memory.trials()}
@@ -172,7 +171,7 @@ def export_released(
         else:
             row = dataclasses.replace(
                 first.get(sample.trial) or _measured(trials[sample.trial]),
-                ix_q_value_update=float(position),
+                ix_q_value_update=float(sample.id),
                 epsilon=sample.epsilon,
                 time_finished=0.0,
             )
@@ -180,6 +179,23 @@ def export_released(
         rows.append(row)
     q_rows = _q_rows(space, imported["q_values"], memory.q_values(), initial)
     return ReleasedReplay(tuple(rows)), ReleasedQValues(q_rows)
+
+
+def imported_part(memory: ReplayMemory, space: SearchSpace) -> tuple[int, dict[int, float]]:
+    """How many samples a replay memory imported, and the Q-values that came with them."""
+    imported: dict[str, list[list[Any]]] = memory.get(IMPORTED) or {"replay": [], "q_values": []}
+    numbers = {pair: number for number, pair in enumerate(released_pairs(space))}
+    values = {}
+    for cells in imported["q_values"]:
+        number = numbers.get(_pair(cells))
+        if number is not None:
+            values[number] = float(cells[-1])
+    return len(imported["replay"]), values
+
+
+def _pair(cells: list[Any]) -> tuple[ReleasedState, ReleasedState]:
+    width = len(STATE_FIELDS)
+    return ReleasedState(*cells[:width]), ReleasedState(*cells[width:-1])
 
 
 def _measured(trial: Trial) -> ReplayRow:
@@ -205,14 +221,13 @@ def _q_rows(
     numbers = {pair: number for number, pair in enumerate(pairs)}
     rows = []
     for cells in imported:
-        width = len(STATE_FIELDS)
-        end, start = ReleasedState(*cells[:width]), ReleasedState(*cells[width:-1])
+        end, start = _pair(cells)
         number = numbers.pop((end, start), None)
         old = cells[-1]
         new = old if number is None else values.get(number, old)
         # One that has not changed keeps its spelling, "1" or "1.0".
         rows.append(QRow(end, start, old if new == old else new, number))
-    rows += [
-        QRow(*pairs[number], values.get(number, initial), number) for number in numbers.values()
-    ]
+    for number in numbers.values():
+        if not imported or number in values:
+            rows.append(QRow(*pairs[number], values.get(number, initial), number))
     return tuple(rows)

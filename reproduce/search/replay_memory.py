@@ -1,60 +1,24 @@
 """The replay memory: one SQLite file, the single source of truth of a run.
 
-The driver alone writes it, one transaction per event; everyone else reads (`mode=ro`). The
-agent's random state is stored with each event, so that a run killed at any instant goes on as
-one never stopped.
+The driver alone writes it, one transaction per step; everyone else reads (`mode=ro`). The
+agent's random state is stored with each step, so that a run killed at any instant goes on as
+one never stopped, and what orders the steps, so that a whole search can be computed again.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reproduce.search.replay_schema import connect
 from reproduce.training.outcome import TrialResult
-
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE run (
-  key TEXT PRIMARY KEY,
-  value TEXT NOT NULL
-) STRICT;
--- One row per distinct architecture; outcome is null until it has been trained.
-CREATE TABLE trials (
-  id INTEGER PRIMARY KEY,
-  architecture TEXT NOT NULL UNIQUE,
-  epsilon REAL NOT NULL,
-  outcome TEXT,
-  reward REAL,
-  result TEXT
-) STRICT;
--- One row per sample, duplicates included, in the order of sampling; completed is the position
--- in the order of completion, which the replays follow.
-CREATE TABLE samples (
-  id INTEGER PRIMARY KEY,
-  trial INTEGER NOT NULL REFERENCES trials,
-  epsilon REAL NOT NULL,
-  completed INTEGER UNIQUE,
-  sampled_at TEXT NOT NULL
-) STRICT;
-CREATE INDEX samples_pending ON samples (id) WHERE completed IS NULL;
--- Nets trained on all training data and tested on the test set.
-CREATE TABLE finals (
-  id TEXT PRIMARY KEY,
-  architecture TEXT NOT NULL,
-  result TEXT NOT NULL
-) STRICT;
-CREATE TABLE q_values (
-  pair INTEGER PRIMARY KEY,
-  value REAL NOT NULL
-) STRICT;
-"""
 
 
 class ReplayMemoryError(RuntimeError):
@@ -63,11 +27,15 @@ class ReplayMemoryError(RuntimeError):
 
 @dataclass(frozen=True)
 class Trial:
-    """One distinct architecture.
+    """One distinct architecture; times are ISO texts in UTC, and None where they are not known.
 
-    `epsilon` is the ε at which it was first sampled. `outcome`, `reward` and `result` (all
-    that training reported) are None until it has been trained; `reward` stays None where the
-    outcome gives none.
+    Attributes:
+        epsilon: the ε at which it was first sampled.
+        outcome, result: how its training ended and all that it reported; None until then.
+        reward: what the agent learns from it; None also where the outcome gives none.
+        started_at: when it was last started or resumed.
+        finished_at: when its outcome was recorded.
+        place: where it ran, such as "GPU 0" or a node's name.
     """
 
     id: int
@@ -76,79 +44,119 @@ class Trial:
     outcome: str | None
     reward: float | None
     result: TrialResult | None
+    started_at: str | None = field(default=None, compare=False)
+    finished_at: str | None = field(default=None, compare=False)
+    place: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sampled architecture; `completed` is None while its trial is still to be trained."""
+    """One sampled architecture; times are ISO texts in UTC.
+
+    Attributes:
+        trial: the architecture's trial.
+        epsilon: the ε at which it was sampled.
+        completed: its position in the order of completion, from 1; None while its trial is
+            still to be trained.
+        sampled_after: the number of samples completed when it was sampled; None in a run of an
+            earlier version on several places at a time.
+        replayed_after: the number of samples completed when its replays were done; None while
+            they are not, and always if the trial gave no reward.
+        sampled_at, completed_at: when; None if not known. Of an imported sample `sampled_at`
+            is the time of the import.
+    """
 
     id: int
     trial: int
     epsilon: float
     completed: int | None
+    sampled_after: int | None = None
+    replayed_after: int | None = None
+    sampled_at: str | None = field(default=None, compare=False)
+    completed_at: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class ImportedSample:
+    """A sample of another program's search; its trial has the first one's result and reward."""
+
+    architecture: str
+    epsilon: float
+    result: TrialResult
+    reward: float
 
 
 def _trial(row: sqlite3.Row) -> Trial:
-    result = None if row["result"] is None else TrialResult.from_json(row["result"])
-    return Trial(
-        row["id"], row["architecture"], row["epsilon"], row["outcome"], row["reward"], result
-    )
+    fields = dict(row)
+    if fields["result"] is not None:
+        fields["result"] = TrialResult.from_json(fields["result"])
+    return Trial(**fields)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class ReplayMemory:
     """Reads and, unless opened read-only, writes a run's replay memory.
+
+    A writer brings the file of an earlier version up to date. A reader leaves it as it is and
+    reads an updated copy in memory, of the moment when it was opened.
 
     Args:
         path: the SQLite file; created if absent and not read-only.
         read_only: open with `mode=ro`.
 
     Raises:
-        ReplayMemoryError: if the file is absent (read-only), of a newer schema, or no database.
+        ReplayMemoryError: if the file is absent (read-only), of a newer version, or no replay
+            memory; by any writing method, if it cannot be written.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         try:
-            # Manual transactions: each public writer is one.
-            self._db = sqlite3.connect(address, uri=True, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if not read_only:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                # In WAL mode nothing is lost to a killed process; a power cut may undo the last
-                # events, which the search then repeats from the random state before them.
-                self._db.execute("PRAGMA synchronous = NORMAL")
-                if version == 0:
-                    self._create()
-                    version = SCHEMA_VERSION
+            self._db = connect(path, read_only=read_only)
         except sqlite3.Error as error:
             raise ReplayMemoryError(f"{path}: cannot open the replay memory ({error})") from None
-        if version != SCHEMA_VERSION:
-            self._db.close()
-            raise ReplayMemoryError(
-                f"{path}: schema version {version}, this program knows {SCHEMA_VERSION}"
-            )
-
-    def _create(self) -> None:
-        self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        self._db.row_factory = sqlite3.Row
 
     def close(self) -> None:
         """Close the file; the object cannot be used afterwards."""
         self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def transaction(self) -> Iterator[None]:
+        """What is written inside is kept together, or not at all after an error or a kill.
 
-    def _put(self, key: str, value: object) -> None:
-        self._db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, json.dumps(value)))
+        Each writing method is a transaction of its own, unless called inside one.
+        """
+        if self._db.in_transaction:
+            yield
+            return
+        self._write("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._write("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment, whatever the driver writes meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def _write(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            problem = f"{self.path}: cannot write the replay memory ({error})"
+            raise ReplayMemoryError(problem) from None
 
     def get(self, key: str) -> Any:
         """A value stored with the run (JSON), or None."""
@@ -157,62 +165,130 @@ class ReplayMemory:
 
     def put(self, **values: object) -> None:
         """Store values (JSON) with the run, all in one transaction."""
-        with self._transaction():
+        with self.transaction():
             for key, value in values.items():
-                self._put(key, value)
+                self._write("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, json.dumps(value)))
 
-    # Writing: one method per event of the search.
+    # Writing: what a step of the search consists of.
 
     def add_sample(self, architecture: str, epsilon: float, random_state: object) -> Sample:
         """Record a sampled architecture, and the random state after sampling it."""
-        with self._transaction() as db:
-            row = db.execute(
-                "SELECT id FROM trials WHERE architecture = ?", (architecture,)
+        with self.transaction():
+            self._write(
+                "INSERT INTO trials (architecture, epsilon) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (architecture, epsilon),
+            )
+            row = self._write(
+                "INSERT INTO samples (trial, epsilon, sampled_after, sampled_at) "
+                "SELECT id, ?, (SELECT coalesce(max(completed), 0) FROM samples), ? "
+                "FROM trials WHERE architecture = ? RETURNING *",
+                (epsilon, _now(), architecture),
             ).fetchone()
-            if row is None:
-                cursor = db.execute(
-                    "INSERT INTO trials (architecture, epsilon) VALUES (?, ?)",
-                    (architecture, epsilon),
-                )
-                trial = int(cursor.lastrowid or 0)
-            else:
-                trial = int(row["id"])
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            cursor = db.execute(
-                "INSERT INTO samples (trial, epsilon, sampled_at) VALUES (?, ?, ?)",
-                (trial, epsilon, now),
-            )
-            sample = int(cursor.lastrowid or 0)
-            self._put("random_state", random_state)
-        return Sample(sample, trial, epsilon, None)
+            self.put(random_state=random_state)
+        return Sample(**dict(row))
 
-    def record_outcome(self, trial: int, result: TrialResult, reward: float | None) -> None:
+    def start_trial(self, trial: int, place: str | None = None) -> None:
+        """Record that a trial starts or goes on now, and where, if that is known."""
+        self._write(
+            "UPDATE trials SET started_at = ?, place = coalesce(?, place) WHERE id = ?",
+            (_now(), place, trial),
+        )
+
+    def record_outcome(
+        self, trial: int, result: TrialResult, reward: float | None, place: str | None = None
+    ) -> Trial:
         """Record what training an architecture gave; its samples are completed separately."""
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE trials SET outcome = ?, reward = ?, result = ? WHERE id = ?",
-                (result.outcome.value, reward, result.to_json(), trial),
-            )
+        row = self._write(
+            "UPDATE trials SET outcome = ?, reward = ?, result = ?, finished_at = ?, "
+            "place = coalesce(?, place) WHERE id = ? RETURNING *",
+            (result.outcome.value, reward, result.to_json(), _now(), place, trial),
+        ).fetchone()
+        return Trial(**{**dict(row), "result": result})
 
-    def complete(
-        self, sample: int, q_values: Sequence[tuple[int, float]], random_state: object
+    def complete(self, sample: int) -> None:
+        """Append a sample to the order of completion."""
+        self._write(
+            "UPDATE samples SET completed = 1 + "
+            "(SELECT coalesce(max(completed), 0) FROM samples), completed_at = ? WHERE id = ?",
+            (_now(), sample),
+        )
+
+    def record_replays(
+        self,
+        samples: Sequence[int],
+        q_values: Sequence[tuple[int, float]],
+        random_state: object,
     ) -> None:
-        """Complete a sample: append it to the order of completion, with the Q-values that the
-        replays after it changed (pairs of index and value) and the random state after them."""
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE samples SET completed = "
-                "(SELECT coalesce(max(completed), 0) + 1 FROM samples) WHERE id = ?",
-                (sample,),
-            )
-            db.executemany("INSERT OR REPLACE INTO q_values VALUES (?, ?)", q_values)
-            self._put("random_state", random_state)
+        """Record that the replays of some completed samples were done.
+
+        Args:
+            samples: their ids.
+            q_values: index and value of the pairs that the replays changed.
+            random_state: the random state after them.
+        """
+        with self.transaction():
+            for sample in samples:
+                self._write(
+                    "UPDATE samples SET replayed_after = (SELECT max(completed) FROM samples) "
+                    "WHERE id = ?",
+                    (sample,),
+                )
+            self._put_q_values(q_values)
+            self.put(random_state=random_state)
+
+    def import_samples(
+        self,
+        samples: Iterable[ImportedSample],
+        q_values: Sequence[tuple[int, float]],
+        **values: object,
+    ) -> None:
+        """Fill an empty replay memory with completed samples, in their order, in one transaction.
+
+        Their replays count as done: what they taught is in the Q-values. `values` are stored
+        as by `put`.
+
+        Raises:
+            ReplayMemoryError: if the replay memory is not empty.
+        """
+        with self.transaction():
+            if self.samples() or self.q_values():
+                raise ReplayMemoryError(f"{self.path}: the replay memory to fill is not empty")
+            trials: dict[str, int | None] = {}
+            now = _now()
+            for position, sample in enumerate(samples, start=1):
+                if sample.architecture not in trials:
+                    result = sample.result
+                    trials[sample.architecture] = self._write(
+                        "INSERT INTO trials (architecture, epsilon, outcome, reward, result) "
+                        "VALUES (?, ?, ?, ?, ?)",
+                        (
+                            *(sample.architecture, sample.epsilon),
+                            *(result.outcome.value, sample.reward, result.to_json()),
+                        ),
+                    ).lastrowid
+                trial = trials[sample.architecture]
+                self._write(
+                    "INSERT INTO samples (trial, epsilon, completed, sampled_after, "
+                    "replayed_after, sampled_at) VALUES (?, ?, ?, ?, ?, ?)",
+                    (trial, sample.epsilon, position, position - 1, position, now),
+                )
+            self._put_q_values(q_values)
+            self.put(**values)
+
+    def _put_q_values(self, q_values: Sequence[tuple[int, float]]) -> None:
+        # Statements of a hundred rows take half the time of as many statements.
+        numbers = list(itertools.chain.from_iterable(q_values))
+        for first in range(0, len(numbers), 200):
+            some = numbers[first : first + 200]
+            places = ", ".join(["(?, ?)"] * (len(some) // 2))
+            self._write(f"INSERT OR REPLACE INTO q_values VALUES {places}", some)  # noqa: S608
 
     def record_final(self, id_: str, architecture: str, result: TrialResult) -> None:
         """Record a final training; the same id again replaces it."""
-        with self._transaction() as db:
-            row = (id_, architecture, result.to_json())
-            db.execute("INSERT OR REPLACE INTO finals VALUES (?, ?, ?)", row)
+        self._write(
+            "INSERT OR REPLACE INTO finals VALUES (?, ?, ?)",
+            (id_, architecture, result.to_json()),
+        )
 
     # Reading.
 
@@ -240,15 +316,22 @@ class ReplayMemory:
 
     def samples(self) -> list[Sample]:
         """All samples in the order of sampling."""
-        return self._samples("ORDER BY id")
+        return self._samples("")
 
     def pending(self) -> list[Sample]:
         """Samples not completed yet, in the order of sampling."""
-        return self._samples("WHERE completed IS NULL ORDER BY id")
+        return self._samples("WHERE completed IS NULL")
+
+    def owed(self) -> list[Sample]:
+        """Completed samples with a reward whose replays were not done, in the same order."""
+        return self._samples(
+            "WHERE completed IS NOT NULL AND replayed_after IS NULL "
+            "AND trial IN (SELECT id FROM trials WHERE reward IS NOT NULL)"
+        )
 
     def _samples(self, which: str) -> list[Sample]:
-        rows = self._db.execute(f"SELECT id, trial, epsilon, completed FROM samples {which}")  # noqa: S608 (the two constants above)
-        return [Sample(*row) for row in rows]
+        rows = self._db.execute(f"SELECT * FROM samples {which} ORDER BY id")  # noqa: S608 (constants above)
+        return [Sample(**dict(row)) for row in rows]
 
     def replayable(self) -> list[tuple[str, float]]:
         """Architecture and reward of each completed sample, in the order of completion."""

@@ -24,7 +24,7 @@ class Outcome(StrEnum):
     CRASHED = "crashed"
     """A process died, or ended before its last iteration, as often as retries allow."""
     STOPPED = "stopped"
-    """Asked to stop; nothing is lost, and the trial goes on when run again."""
+    """Asked to stop, or no space on the disk; the trial goes on when run again."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 The child leads a session of its own and writes its log itself, so a killed driver loses none of
 it. On Linux the kernel kills the child when the thread that started it dies (PR_SET_PDEATHSIG);
-what outlives the driver all the same (a wrapper's children, other systems) is found by a token
-in its environment: the token lies in a mark file for as long as the process may live, and
-`end_orphans` ends every process that carries it.
+what outlives it all the same (a wrapper's children, a session of its own, other systems) is
+found by a token in its environment. The token lies in a mark file for as long as the process may
+live, and `end_orphans` ends every process that carries it. What runs on another host or in a
+container carries no token: the user's `CAFFE_STOP` ends it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +27,7 @@ from typing import Literal
 
 import psutil
 
+from reproduce.training.commands import StopCommand, StopSignal
 from reproduce.training.log_parser import Event, LogFollower
 
 _TOKEN = "METAQNN_PROCESS"  # noqa: S105 (the name of a variable, no secret)
@@ -64,36 +67,60 @@ class Ending:
     seconds: float
     kernel_out_of_memory: bool
 
+    @property
+    def how(self) -> str:
+        """The exit code or the signal, in words."""
+        if self.returncode >= 0:
+            return f"exit code {self.returncode}"
+        with contextlib.suppress(ValueError):
+            return f"ended by {signal.Signals(-self.returncode).name}"
+        return f"ended by signal {-self.returncode}"
 
-def end_orphans(mark: Path) -> int:
-    """End what a dead driver left running in a folder; returns how many processes that were.
+
+def end_orphans(mark: Path, stop: Sequence[str] = ()) -> int:
+    """End what a dead driver left running in a folder; returns how many local processes that were.
+
+    `stop` has the words of `CAFFE_STOP`. That it fails says nothing here: there may be nothing
+    left to end.
 
     Raises:
         TimeoutError: if one of them outlives SIGKILL by half a minute.
     """
     try:
-        token = mark.read_text()
+        left = json.loads(mark.read_text())
     except FileNotFoundError:
         return 0
+    except ValueError:  # torn while it was written: nothing had been started
+        mark.unlink(missing_ok=True)
+        return 0
+    if stop and left["values"]:
+        StopCommand(tuple(stop), left["values"]).send("KILL", os.environ)
+    ended = _end_all(left["token"], mark.parent)
+    mark.unlink(missing_ok=True)
+    return ended
+
+
+def _end_all(token: str, folder: Path) -> int:
+    """End every process of this machine that carries a token."""
     ended: set[int] = set()
     deadline = time.monotonic() + 30
-    while found := [p for p in psutil.process_iter() if _token(p) == token]:
+    while found := list(_carriers(token)):
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(found, timeout=1)
         ended |= {process.pid for process in found}
         if time.monotonic() > deadline:
-            raise TimeoutError(f"an earlier process of {mark.parent} cannot be ended: {ended}")
-    mark.unlink(missing_ok=True)
+            raise TimeoutError(f"a process of {folder} cannot be ended: {sorted(ended)}")
     return len(ended)
 
 
-def _token(process: psutil.Process) -> str | None:
-    try:
-        return process.environ().get(_TOKEN)
-    except (psutil.Error, OSError):
-        return None
+def _carriers(token: str) -> Iterator[psutil.Process]:
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            if process.environ().get(_TOKEN) == token:
+                yield process
 
 
 def kernel_oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
@@ -116,6 +143,8 @@ class CaffeProcess:
         mark: file that marks the process while it may live; see `end_orphans`.
         timeout_s: seconds after which it is ended; None for no limit.
         stop: when set, the process is ended and may write a snapshot first.
+        stop_command: signals what local signals do not reach. Where it passes SIGINT on, the
+            local process is left to end by itself: `ssh` would end at once and cut Caffe off.
         grace_s: seconds between SIGINT (Caffe writes a snapshot and ends) and SIGKILL.
 
     Raises:
@@ -132,6 +161,7 @@ class CaffeProcess:
         mark: Path,
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
+        stop_command: StopCommand | None = None,
         grace_s: float = 30.0,
         poll_s: float = 0.02,
     ) -> None:
@@ -139,29 +169,37 @@ class CaffeProcess:
         self._log, self._mark = log, mark
         self._timeout_s, self._grace_s, self._poll_s = timeout_s, grace_s, poll_s
         self._stop = stop or threading.Event()
+        self._stop_command = stop_command
+        self._token = uuid.uuid4().hex
+        self._env[_TOKEN] = self._token
         self._reason: Reason = "exited"
         self._sigkilled = False
         self._ending: Ending | None = None
 
     def __enter__(self) -> CaffeProcess:
-        end_orphans(self._mark)
-        token = uuid.uuid4().hex
-        self._mark.write_text(token)
+        command = self._stop_command
+        end_orphans(self._mark, command.words if command else ())
+        values = dict(command.values) if command else {}
         launcher = []
         if sys.platform == "linux":
             launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
         self._oom_kills = kernel_oom_kills()
         self._started = time.monotonic()
-        with self._log.open("ab") as log:
-            self._popen = subprocess.Popen(
-                launcher + self._argv,
-                cwd=self._cwd,
-                env={**self._env, _TOKEN: token},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        try:
+            self._mark.write_text(json.dumps({"token": self._token, "values": values}))
+            with self._log.open("ab") as log:
+                self._popen = subprocess.Popen(
+                    launcher + self._argv,
+                    cwd=self._cwd,
+                    env=self._env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError:
+            self._mark.unlink(missing_ok=True)  # nothing was started
+            raise
         return self
 
     def __exit__(
@@ -173,12 +211,12 @@ class CaffeProcess:
         if self._ending is not None:
             return
         try:
-            self._signal(signal.SIGINT)
+            self._interrupt()
             deadline = time.monotonic() + self._grace_s
             while not self._exited() and time.monotonic() < deadline:
                 time.sleep(self._poll_s)
         finally:
-            self._signal(signal.SIGKILL)
+            self._kill()
             self._reap()
 
     def events(self) -> Iterator[Event]:
@@ -193,10 +231,10 @@ class CaffeProcess:
             now = time.monotonic()
             if kill_at is not None:
                 if now >= kill_at:
-                    self._signal(signal.SIGKILL)
+                    self._kill()
             elif self._reason == "exited" and (reason := self._due(now)):
                 self._reason, kill_at = reason, now + self._grace_s
-                self._signal(signal.SIGINT)
+                self._interrupt()
             time.sleep(self._poll_s)
         self._reap()
 
@@ -204,7 +242,7 @@ class CaffeProcess:
         """End the process now, without a snapshot; `events` goes on to its end."""
         if self._reason == "exited":
             self._reason = "killed"
-        self._signal(signal.SIGKILL)
+        self._kill()
 
     @property
     def ending(self) -> Ending:
@@ -227,18 +265,42 @@ class CaffeProcess:
         options = os.WEXITED | os.WNOWAIT | os.WNOHANG
         return os.waitid(os.P_PID, self._popen.pid, options) is not None
 
+    def _interrupt(self) -> None:
+        """Ask Caffe to write a snapshot and end."""
+        if not self._send("INT"):
+            self._signal(signal.SIGINT)
+
+    def _kill(self) -> None:
+        """End Caffe now, wherever it runs."""
+        if not self._sigkilled and not self._exited():
+            self._sigkilled = True
+            self._send("KILL")
+        self._signal(signal.SIGKILL)
+
+    def _send(self, number: StopSignal) -> bool:
+        """Send a signal by the stop command; a complaint goes to the log."""
+        if self._stop_command is None:
+            return False
+        complaint = self._stop_command.send(number, self._env)
+        if complaint:
+            with contextlib.suppress(OSError), self._log.open("ab") as log:
+                log.write(f"\nERROR: {complaint}\n".encode())
+        return not complaint
+
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole session's process group."""
-        self._sigkilled |= number == signal.SIGKILL and not self._exited()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, number)
 
     def _reap(self) -> None:
-        """End what the child left in its group, and take its exit code."""
+        """End what the child left behind, and take its exit code."""
         self._signal(signal.SIGKILL)
         code = self._popen.wait()
         seconds = time.monotonic() - self._started
         killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL) and not self._sigkilled
         out_of_memory = killed and kernel_oom_kills() > self._oom_kills
         self._ending = Ending(self._reason, code, seconds, out_of_memory)
+        if code != 0 and not self._sigkilled and self._stop_command is not None:
+            self._stop_command.send("KILL", self._env)  # a connection may have broken
+        _end_all(self._token, self._mark.parent)
         self._mark.unlink(missing_ok=True)

@@ -163,3 +163,20 @@ class Progress:
             return None
         row = self.rows[iteration] = TestRow(iteration, accuracy, loss)
         return row
+
+
+class Speed:
+    """Iterations per second between two lines of training loss."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, float] | None = None
+
+    def take(self, event: TrainLoss) -> float | None:
+        """The speed from the last line to this one; None if either has no time stamp."""
+        speed = None
+        if event.seconds is not None:
+            if self._last is not None and event.seconds > self._last[1]:
+                passed = event.seconds - self._last[1]
+                speed = (event.iteration - self._last[0]) / passed
+            self._last = (event.iteration, event.seconds)
+        return speed

@@ -8,7 +8,7 @@ from typing import Any
 
 from prototxt_gen.solver import TrainingScheme
 
-_FREE_TO_CHANGE = frozenset({"timeout_s", "retries", "max_restarts", "display"})
+_FREE_TO_CHANGE = frozenset({"timeout_s", "retries", "max_restarts", "display", "keep_model"})
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Recipe:
         chance_accuracy: an attempt whose accuracy after its first epoch is no higher starts
             again from new weights; None trains in one go, without this rule.
         restart_factor: the learning rate's factor at each restart.
+        rate_decimals: digits after the point that the solver file's rate is rounded to, as C's
+            `%f` rounds to 6; None writes the rate as it is.
         max_restarts: restarts allowed; the last attempt's failure makes the trial chance level.
         timeout_s: seconds one `caffe` process may run; None for no limit.
         retries: how often in a trial a crashed or timed-out process is started again.
@@ -52,6 +54,7 @@ class Recipe:
     weight_decay: float = 0.0
     chance_accuracy: float | None = None
     restart_factor: float = 0.4
+    rate_decimals: int | None = None
     max_restarts: int = 5
     timeout_s: float | None = None
     retries: int = 1
@@ -70,6 +73,13 @@ class Recipe:
         for name in ("base_lr", "restart_factor"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.rate_decimals is not None and self.rate_decimals < 0:
+            raise ValueError(f"rate_decimals must not be negative, but is {self.rate_decimals}")
+        if not self.learning_rate(self.max_restarts) > 0:
+            raise ValueError(
+                f"rate_decimals {self.rate_decimals} leaves nothing of the learning rate "
+                f"after {self.max_restarts} restarts"
+            )
         self.scheme(0, self.max_iter)  # the policy's own fields
 
     @property
@@ -78,8 +88,9 @@ class Recipe:
         return self.epochs * self.iterations_per_epoch
 
     def learning_rate(self, attempt: int) -> float:
-        """Initial learning rate of attempt 0, 1, …: base_lr · restart_factor^attempt."""
-        return float(self.base_lr * self.restart_factor**attempt)
+        """Initial learning rate of attempt 0, 1, …: base_lr · restart_factor^attempt, rounded."""
+        rate = float(self.base_lr * self.restart_factor**attempt)
+        return rate if self.rate_decimals is None else float(f"{rate:.{self.rate_decimals}f}")
 
     def scheme(self, attempt: int, max_iter: int) -> TrainingScheme:
         """The solver of one attempt up to an iteration: test and snapshot after each epoch."""
@@ -107,6 +118,19 @@ class Recipe:
 
     def identity(self) -> str:
         """JSON of the fields that a trial cannot change on its way; limits are left out."""
-        fields: dict[str, Any] = asdict(self)
-        kept = {key: value for key, value in fields.items() if key not in _FREE_TO_CHANGE}
-        return json.dumps(kept, sort_keys=True)
+        return json.dumps(_fixed(asdict(self)), sort_keys=True)
+
+    def is_of(self, identity: str) -> bool:
+        """Whether `identity` was written by a recipe that trains alike; so by earlier versions."""
+        try:
+            fields = json.loads(identity)
+        except ValueError:
+            return False
+        return isinstance(fields, dict) and _fixed(fields) == json.loads(self.identity())
+
+
+def _fixed(fields: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in fields.items() if key not in _FREE_TO_CHANGE}
+    if kept.get("rate_decimals") is None:  # so that trials of versions without it stay the same
+        kept.pop("rate_decimals", None)
+    return kept

@@ -2,7 +2,8 @@
 
 Caffe writes a snapshot in place, the model first and then the solver state; a process killed
 meanwhile leaves a torn file. A solver state's last field is `current_step`, which Caffe always
-writes: a state that has it is whole, and so is the model written before it.
+writes: a state that has it is whole, and so is the model written before it. Where a disk is full
+for the last kilobytes of a file, Caffe does not see it and goes on after a torn snapshot.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import prototxt_gen.caffe_pb2 as caffe_pb2
 from google.protobuf.message import DecodeError
+
+MODEL = "model.caffemodel"
+"""A trained net's weights in its trial's folder, where they are kept."""
 
 _NAME = re.compile(r"_iter_(\d{1,18})\.(?:caffemodel|solverstate)")
 
@@ -50,15 +54,24 @@ class Snapshots:
         return newest
 
     def remove_before(self, iteration: int) -> None:
-        """Remove the snapshots older than an iteration's."""
-        for other in self._iterations():
-            if other < iteration:
+        """Remove the snapshots older than an iteration's, if that one is whole."""
+        older = [other for other in self._iterations() if other < iteration]
+        if older and is_whole(self.at(iteration)):
+            for other in older:
                 _remove(self.at(other))
 
     def remove_all(self) -> None:
         """Remove every snapshot of the attempt."""
         for iteration in self._iterations():
             _remove(self.at(iteration))
+
+    def any_torn(self) -> bool:
+        """Whether a snapshot was begun and not written to its end."""
+        return not all(is_whole(self.at(iteration)) for iteration in self._iterations())
+
+    def largest(self) -> int:
+        """Bytes of the largest snapshot that is there; 0 without any."""
+        return max(map(snapshot_bytes, map(self.at, self._iterations())), default=0)
 
     def _iterations(self) -> set[int]:
         found = set()
@@ -78,6 +91,17 @@ def is_whole(snapshot: Snapshot) -> bool:
     except (OSError, DecodeError):
         return False
     return len(model.layer) > 0
+
+
+def snapshot_bytes(snapshot: Snapshot) -> int:
+    """Size of a snapshot's files, as far as they are there."""
+    files = (snapshot.state, snapshot.model)
+    return sum(path.stat().st_size for path in files if path.exists())
+
+
+def remove_model(folder: Path) -> None:
+    """Remove the model of a trial's folder, if it kept one; its result stays."""
+    (folder / MODEL).unlink(missing_ok=True)
 
 
 def _remove(snapshot: Snapshot) -> None:

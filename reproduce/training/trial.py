@@ -10,29 +10,31 @@ knows lies in its folder:
     processes.jsonl                  when each process began, and how it ended
     snapshot_<k>_iter_<i>.*          the newest snapshot, while training
     result.json, model.caffemodel    the end; the model if the recipe keeps it
+    caffe.mark                       while a process may run: what `end_orphans` needs
 
-So a trial whose driver was killed at any instant goes on where its files end.
+So a trial whose driver was killed at any instant goes on where its files end. A full disk stops
+a trial as the user does: it is no failure, and what was half written is never believed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from prototxt_gen.solver import solver_text
 from reproduce.files import write_atomically
+from reproduce.training import disk
 from reproduce.training.caffe import Caffe
+from reproduce.training.diagnosis import diagnose
 from reproduce.training.journal import RETRIED, Journal
 from reproduce.training.log_parser import TrainLoss, parse_events
-from reproduce.training.outcome import Outcome, TrialResult, is_out_of_memory
+from reproduce.training.outcome import Outcome, TrialResult
 from reproduce.training.process import CaffeProcess, Ending, end_orphans
-from reproduce.training.progress import Progress, TestRow, Verdict
+from reproduce.training.progress import Progress, Speed, TestRow, Verdict
 from reproduce.training.recipe import Recipe
-from reproduce.training.snapshots import Snapshots
+from reproduce.training.snapshots import MODEL, Snapshots, is_whole
 from reproduce.training.trial_events import (
     EpochFinished,
     PhaseStarted,
@@ -77,22 +79,30 @@ def run_trial(
         run_folder: where `caffe` runs. All paths that it sees are relative to it, those in
             `net_text` too.
         net_text: the net's prototxt, with phases TRAIN and TEST; TEST prints an accuracy.
-        recipe: how to train.
+        recipe: how to train. Of a trial that has begun, its limits and `keep_model` may change;
+            a finished one stays as it is.
         caffe: what trains.
         on_event: called with each step, in the calling thread; not with those of earlier calls.
         stop: when set, training stops after a snapshot; the result then is `stopped` and is
-            not stored, so that another call goes on.
+            not stored, so that another call goes on. A full disk ends the same way, with a
+            message that says so.
 
     Raises:
         TrialError: if the folder holds a trial of another net or recipe, or lies elsewhere.
-        OSError: if the folder cannot be written.
+        OSError: if the folder cannot be written, though there is space.
     """
     trial = _Trial(folder, run_folder, recipe, caffe, on_event, stop or threading.Event())
-    trial.prepare(net_text)
-    result = trial.stored_result()
-    if result is None:
+    try:
+        trial.prepare(net_text)
+        result = trial.stored_result()
+        if result is not None:
+            return result
         result = trial.run()
-        on_event(TrialFinished(result))
+    except OSError as error:
+        if not disk.is_full(error):
+            raise
+        result = trial.result(Outcome.STOPPED, disk.no_space(run_folder))
+    on_event(TrialFinished(result))
     return result
 
 
@@ -118,6 +128,12 @@ class _Trial:
         self.recipe, self.caffe, self.on_event, self.stop = recipe, caffe, on_event, stop
         self.mark = folder / "caffe.mark"
         self.journal = Journal(folder / "processes.jsonl")
+        self._begin(0, Progress())
+        self.iterations = 0  # of the attempts before this one
+
+    def _begin(self, attempt: int, progress: Progress) -> None:
+        self.attempt, self.progress = attempt, progress
+        self.snapshots = Snapshots(self.folder, f"snapshot_{attempt}")
 
     def prepare(self, net_text: str) -> None:
         """Make the folder this trial's, or find that it is."""
@@ -126,15 +142,15 @@ class _Trial:
         except ValueError as error:
             raise TrialError(f"{self.folder} is not inside {self.run_folder}") from error
         self.folder.mkdir(parents=True, exist_ok=True)
-        end_orphans(self.mark)
-        for name, text in (
-            ("net.prototxt", net_text),
-            ("recipe.json", self.recipe.identity()),
+        end_orphans(self.mark, self.caffe.stop)
+        for name, text, same in (
+            ("net.prototxt", net_text, net_text.__eq__),
+            ("recipe.json", self.recipe.identity(), self.recipe.is_of),
         ):
             path = self.folder / name
             if not path.exists():
                 write_atomically(path, text)
-            elif path.read_text() != text:
+            elif not same(path.read_text()):
                 raise TrialError(
                     f"{path} differs from the trial asked for; remove {self.folder} to train anew"
                 )
@@ -151,40 +167,47 @@ class _Trial:
         return result
 
     def run(self) -> TrialResult:
-        iterations = 0
-        for attempt in range(self.recipe.max_restarts + 1):
-            progress = self._replay(attempt)
-            outcome, message = Outcome.FINISHED, ""
-            try:
-                verdict = self._attempt(attempt, progress)
-                if verdict is Verdict.FINISHED:
-                    self._keep_model(attempt)
-                elif verdict is Verdict.DIVERGED:
-                    outcome, message = Outcome.DIVERGED, progress.not_finite
-                elif attempt < self.recipe.max_restarts:
-                    iterations += self._iterations(progress)
-                    self._restart(attempt + 1, self._failed_to_learn(progress))
-                    continue
-                else:
-                    outcome = Outcome.CHANCE_LEVEL
-                    message = self._failed_to_learn(progress)
-            except _UntrainedError as failure:
-                outcome, message = failure.outcome, failure.message
-            break
-        result = TrialResult(
-            outcome=outcome,
-            accuracies=progress.accuracies(self.recipe),
-            learning_rate=self.recipe.learning_rate(attempt),
-            restarts=attempt,
-            iterations=iterations + progress.reached,
-            seconds=round(self.journal.seconds(), 3),
-            trainer=str(self.caffe),
-            message=message,
-        )
+        try:
+            outcome, message = self._attempts()
+        except _UntrainedError as failure:
+            outcome, message = failure.outcome, failure.message
+        result = self.result(outcome, message)
         if outcome is not Outcome.STOPPED:
             write_atomically(self.folder / "result.json", result.to_json() + "\n")
             self._clean()
         return result
+
+    def result(self, outcome: Outcome, message: str) -> TrialResult:
+        return TrialResult(
+            outcome=outcome,
+            accuracies=self.progress.accuracies(self.recipe),
+            learning_rate=self.recipe.learning_rate(self.attempt),
+            restarts=self.attempt,
+            iterations=self.iterations + self.progress.reached,
+            seconds=round(self.journal.seconds(), 3),
+            trainer=str(self.caffe),
+            message=message,
+        )
+
+    def _attempts(self) -> tuple[Outcome, str]:
+        """Climb down the learning rates until an attempt is the last; its outcome, and why."""
+        attempt = 0
+        while True:
+            self._begin(attempt, self._replay(attempt))
+            verdict = self._train_until_decided()
+            if verdict is Verdict.FINISHED:
+                self._keep_model()
+                return Outcome.FINISHED, ""
+            if verdict is Verdict.DIVERGED:
+                return Outcome.DIVERGED, self.progress.not_finite
+            reason = self._failed_to_learn()
+            if attempt >= self.recipe.max_restarts:
+                return Outcome.CHANCE_LEVEL, reason
+            self.snapshots.remove_all()
+            attempt += 1
+            if not self._logs(attempt):
+                self.on_event(Restarted(attempt, self.recipe.learning_rate(attempt), reason))
+            self.iterations += min(self.progress.reached, self.recipe.iterations_per_epoch)
 
     def _replay(self, attempt: int) -> Progress:
         progress = Progress()
@@ -196,10 +219,12 @@ class _Trial:
         found = self.folder.glob(f"caffe_{attempt}_*.log")
         return sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]))
 
-    def _attempt(self, attempt: int, progress: Progress) -> Verdict:
+    def _train_until_decided(self) -> Verdict:
         """Run processes until the attempt is decided, or raise _UntrainedError."""
         while True:
-            verdict = progress.verdict(self.recipe)
+            verdict = self.progress.verdict(self.recipe)
+            if verdict is Verdict.FINISHED and not self._has_model():
+                verdict = Verdict.TRAIN_REST
             if verdict not in (Verdict.TRAIN_FIRST, Verdict.TRAIN_REST):
                 return verdict
             if self.journal.failures() > self.recipe.retries:
@@ -208,20 +233,29 @@ class _Trial:
                 raise _UntrainedError(Outcome.STOPPED, "asked to stop")
             first = verdict is Verdict.TRAIN_FIRST
             target = self.recipe.iterations_per_epoch if first else self.recipe.max_iter
-            ending = self._train(attempt, target, progress)
-            if progress.not_finite or target in progress.rows:
+            ending = self._train(target)
+            tested = target in self.progress.rows
+            if self.progress.not_finite or (tested and (first or self._has_model())):
                 self.journal.end("done", ending.seconds, "")
                 continue
-            outcome, message = self._diagnose(ending, progress)
+            outcome, message = diagnose(
+                ending,
+                self.progress,
+                self.snapshots,
+                self.run_folder,
+                timeout_s=self.recipe.timeout_s,
+                lacking="without a whole snapshot" if tested else "before the last test",
+            )
+            self.snapshots.newest(target)  # what is torn takes space
             self.journal.end(outcome, ending.seconds, message)
             if outcome not in RETRIED:
                 raise _UntrainedError(outcome, message)
             if self.journal.failures() <= self.recipe.retries:
-                self.on_event(Retried(attempt, message))
+                self.on_event(Retried(self.attempt, message))
 
-    def _train(self, attempt: int, target: int, progress: Progress) -> Ending:
+    def _train(self, target: int) -> Ending:
         """Run one process from the newest snapshot; `progress` takes its events."""
-        snapshots = Snapshots(self.folder, f"snapshot_{attempt}")
+        attempt, progress, snapshots = self.attempt, self.progress, self.snapshots
         start = snapshots.newest(target)
         solver = f"solver_{attempt}{'' if target == self.recipe.max_iter else '_first'}.prototxt"
         text = solver_text(
@@ -236,23 +270,25 @@ class _Trial:
         from_iteration = 0 if start is None else start.iteration
         rate = self.recipe.learning_rate(attempt)
         self.on_event(PhaseStarted(attempt, rate, from_iteration, target))
-        speed, known = _Speed(), {0, *progress.rows}  # a resumed process tests once more
+        speed, known = Speed(), {0, *progress.rows}  # a resumed process tests once more
         state = None if start is None else str(self.prefix / start.state.name)
+        launch = self.caffe.train(self.run_folder, str(self.prefix / solver), state)
         with CaffeProcess(
-            self.caffe.train_argv(str(self.prefix / solver), state),
+            launch.argv,
             cwd=self.run_folder,
             env=self.caffe.environment(os.environ),
             log=log,
             mark=self.mark,
             timeout_s=self.recipe.timeout_s,
             stop=self.stop,
+            stop_command=launch.stop,
         ) as process:
             for event in process.events():
                 row = progress.take(event)
                 if row is not None:
                     snapshots.remove_before(row.iteration)
                     if row.iteration not in known:
-                        self._report(attempt, row)
+                        self._report(row)
                 if progress.not_finite:
                     process.kill()
                 elif isinstance(event, TrainLoss):
@@ -261,77 +297,30 @@ class _Trial:
                     self.on_event(at)
         return process.ending
 
-    def _report(self, attempt: int, row: TestRow) -> None:
+    def _report(self, row: TestRow) -> None:
         epoch, rest = divmod(row.iteration, self.recipe.iterations_per_epoch)
         if rest == 0:
             of = self.recipe.epochs
-            self.on_event(EpochFinished(attempt, epoch, of, row.accuracy, row.loss))
+            self.on_event(EpochFinished(self.attempt, epoch, of, row.accuracy, row.loss))
 
-    def _diagnose(self, ending: Ending, progress: Progress) -> tuple[Outcome, str]:
-        """Name what ended a process before its last test."""
-        where = f"after iteration {progress.reached}"
-        said = "; ".join(progress.complaints[:2])
-        if any(map(is_out_of_memory, progress.complaints)):
-            return Outcome.OUT_OF_MEMORY, said
-        if ending.kernel_out_of_memory:
-            return Outcome.OUT_OF_MEMORY, f"the kernel killed it for lack of memory, {where}"
-        if ending.reason == "stopped" or (progress.stopped_early and ending.reason == "exited"):
-            return Outcome.STOPPED, f"stopped {where}"
-        if ending.reason == "timeout":
-            return Outcome.TIMEOUT, f"no end within {self.recipe.timeout_s:g} s, {where}"
-        return Outcome.CRASHED, said or f"{_how(ending.returncode)} {where}, before the last test"
-
-    def _failed_to_learn(self, progress: Progress) -> str:
-        if progress.not_finite:
-            return progress.not_finite
-        row = progress.rows[self.recipe.iterations_per_epoch]
+    def _failed_to_learn(self) -> str:
+        if self.progress.not_finite:
+            return self.progress.not_finite
+        row = self.progress.rows[self.recipe.iterations_per_epoch]
         chance = self.recipe.chance_accuracy
         return f"accuracy {row.accuracy:g} after the first epoch, no better than {chance:g}"
 
-    def _iterations(self, progress: Progress) -> int:
-        return min(progress.reached, self.recipe.iterations_per_epoch)
+    def _has_model(self) -> bool:
+        """Whether the trained weights are on disk, whole, if they shall be kept."""
+        if not self.recipe.keep_model or (self.folder / MODEL).exists():
+            return True
+        return is_whole(self.snapshots.at(self.recipe.max_iter))
 
-    def _restart(self, attempt: int, reason: str) -> None:
-        Snapshots(self.folder, f"snapshot_{attempt - 1}").remove_all()
-        if not self._logs(attempt):
-            self.on_event(Restarted(attempt, self.recipe.learning_rate(attempt), reason))
-
-    def _keep_model(self, attempt: int) -> None:
-        """Raises _UntrainedError if the trained weights should be kept and are not there."""
-        model = self.folder / "model.caffemodel"
-        if not self.recipe.keep_model or model.exists():
-            return
-        snapshot = Snapshots(self.folder, f"snapshot_{attempt}").newest(self.recipe.max_iter)
-        if snapshot is None or snapshot.iteration != self.recipe.max_iter:
-            raise _UntrainedError(
-                Outcome.CRASHED, "trained, but without a whole snapshot at the end"
-            )
-        snapshot.model.replace(model)
+    def _keep_model(self) -> None:
+        model = self.folder / MODEL
+        if self.recipe.keep_model and not model.exists():
+            self.snapshots.at(self.recipe.max_iter).model.replace(model)
 
     def _clean(self) -> None:
         for attempt in range(self.recipe.max_restarts + 1):
             Snapshots(self.folder, f"snapshot_{attempt}").remove_all()
-
-
-def _how(returncode: int) -> str:
-    if returncode >= 0:
-        return f"exit code {returncode}"
-    with contextlib.suppress(ValueError):
-        return f"ended by {signal.Signals(-returncode).name}"
-    return f"ended by signal {-returncode}"
-
-
-class _Speed:
-    """Iterations per second between two lines of training loss."""
-
-    def __init__(self) -> None:
-        self._last: tuple[int, float] | None = None
-
-    def take(self, event: TrainLoss) -> float | None:
-        speed = None
-        if event.seconds is not None:
-            if self._last is not None and event.seconds > self._last[1]:
-                passed = event.seconds - self._last[1]
-                speed = (event.iteration - self._last[0]) / passed
-            self._last = (event.iteration, event.seconds)
-        return speed

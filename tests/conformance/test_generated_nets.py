@@ -11,8 +11,8 @@ from data_prep.idx import encode_idx
 from data_prep.mnist import prepare_mnist
 from prototxt_gen.notation import parse
 from prototxt_gen.solver import solver_text
-from reproduce.cli import DEFAULT_SEED, EXPERIMENTS
-from reproduce.experiments.schema import load_experiment
+from reproduce.commands.arguments import DEFAULT_SEED
+from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.nets import PreparedData, TrialPlan, exploration_plan, final_plan
 from reproduce.search.agent import Agent
 from reproduce.search.cost_cap import CostCap
@@ -41,7 +41,10 @@ class DepthTrainer:
         future.set_result(TrialResult(Outcome.FINISHED, (accuracy,), 0.001, 0, 1, 0.0, "none"))
         return future
 
-    def reward(self, result: TrialResult) -> float | None:
+    def place(self, trial: Trial) -> None:
+        return None
+
+    def reward(self, trial: Trial, result: TrialResult) -> float | None:
         return result.best_accuracy
 
 
@@ -57,7 +60,7 @@ def few_digits(folder: Path) -> Path:
 
 @pytest.mark.conformance
 def test_real_caffe_accepts_every_prototxt_of_the_quick_run(tmp_path: Path, pycaffe: Path) -> None:
-    experiment = load_experiment(EXPERIMENTS / "mnist.toml", "quick", DEFAULT_SEED)
+    experiment = load_experiment(experiment_path("mnist"), "quick", DEFAULT_SEED)
     manifest = prepare_mnist(
         tmp_path, data_dir=few_digits(tmp_path), seed=0, validation=100, subset=None,
         cache=tmp_path, progress=None,
@@ -77,7 +80,8 @@ def test_real_caffe_accepts_every_prototxt_of_the_quick_run(tmp_path: Path, pyca
     trials = memory.trials()
     assert len(trials) == sum(stage.models for stage in stages)
     plans: list[TrialPlan] = [
-        exploration_plan(experiment, data, parse(trial.architecture), trial.id) for trial in trials
+        exploration_plan(experiment, space, data, parse(trial.architecture), trial.id)
+        for trial in trials
     ]
     plans += [
         final_plan(experiment, data, parse(trials[-1].architecture), experiment.final, 0.001),

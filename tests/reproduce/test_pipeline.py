@@ -14,7 +14,7 @@ import pytest
 
 from data_prep.idx import encode_idx
 from prototxt_gen.read import read_net
-from reproduce.cli import EXPERIMENTS
+from reproduce.experiments.load import experiment_path
 from reproduce.search.replay_memory import read_replay_memory
 from reproduce.training.log_parser import TestOutput, parse_events
 
@@ -42,7 +42,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The MNIST experiment, cut down to those few images; budget `smoke`."""
-    text = (EXPERIMENTS / "mnist.toml").read_text()
+    text = experiment_path("mnist").read_text()
     for old, new in (
         ("train_images = 60000", "train_images = 1000"),
         ("test_images = 10000", "test_images = 200"),
@@ -222,11 +222,11 @@ def test_a_failed_final_training_is_said_not_recorded_and_tried_again(fake: Run)
         ("max_forward_macs = 1_000_000", "max_forward_macs = 100", "excludes every net"),
         ("schedule = [[1.0, 4], [0.5, 2]]", "schedule = [[1.0, 90000]]", "of a space of"),
         ("test_images = 200", "test_images = 201", "data.test_images 201, the data has 200"),
-        ("batch = 128", "batch = 1024", "batch 1024 is larger than the 640 images"),
-        ("test_batch = 100", "test_batch = 99", "test_batch 99 must divide the 200 images"),
-        ("base_lr = 0.001", "base_lr = -0.001", "exploration.base_lr"),
-        ("[q_learning]", "[q_learner]", "q_learning: Field required"),
-        ('dataset = "mnist"', 'dataset = "cifar10"', "data.dataset"),
+        ("[final]", "[exploration]\nbatch = 1024\n[final]", "batch 1024 is larger than the 640"),
+        ("[final]", "[exploration]\ntest_batch = 99\n[final]", "99 must divide the 200 images"),
+        ("[final]", "[exploration]\nbase_lr = -0.001\n[final]", "exploration.base_lr"),
+        ("[final]", "[q_learner]\nalpha = 1\n[final]", "q_learner: Extra inputs"),
+        ('dataset = "mnist"', 'dataset = "svhn"', "data set svhn cannot be prepared"),
     ],
 )
 def test_an_experiment_that_cannot_run_ends_in_one_line(

@@ -1,19 +1,22 @@
 """Experiment files: the paper's values, what a budget may change, and clear refusals."""
 
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from prototxt_gen.notation import Convolution, FullyConnected, Pooling
-from reproduce.cli import DEFAULT_SEED, EXPERIMENTS
-from reproduce.experiments.schema import Experiment, ExperimentError, load_experiment
-from reproduce.run import RunError, freeze, frozen, locked
+from reproduce.commands.arguments import DEFAULT_SEED
+from reproduce.experiments.load import experiment_path, known_experiments, load_experiment
+from reproduce.experiments.schema import Experiment, ExperimentError, validate
+from reproduce.run import Owner, RunError, freeze, frozen, locked, owner
 from reproduce.search.agent import Agent
 from reproduce.search.cost_cap import CostCap
 from reproduce.search.space import SearchSpace, SpaceRules
 
-MNIST = EXPERIMENTS / "mnist.toml"
+MNIST = experiment_path("mnist")
 
 
 def load(budget: str) -> Experiment:
@@ -75,13 +78,14 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("depth = 12", "depth = 0", "space.depth: Input should be greater than 0"),
-        ("depth = 12", "deep = 12", "space.de"),
-        ("alpha = 0.01", "alpha = 'low'", "q_learning.alpha: Input should be a valid number"),
+        ("depth = 12", "depth = 0", "depth: Input should be greater than 0"),
+        ("depth = 12", "deep = 12", "space"),
+        ("[final]", "[q_learning]\nalpha = 'low'\n[final]", "q_learning.alpha: Input should be"),
+        ("[final]", "[q_learner]\nalpha = 1\n[final]", "q_learner: Extra inputs are not"),
         ('id = "mnist/v1-3"', 'id = "mnist/v1-9"', "no published net 'mnist/v1-9'"),
-        ('out_of_memory = "none"\n', "", "no rule for out_of_memory"),
-        ("[0.9, 100]", "[1.0, 100]", "must name each ε once"),
+        ("[final]", "[q_learning]\nschedule = [[1.0, 2], [1.0, 1]]\n[final]", "name each ε once"),
         ('"data.scale"', '"data.scales"', "unstated names 'data.scales'"),
+        ("[budget.paper]", "[budget.paper]\nmax_parameters = 1\nmax_forward_macs = 1", "one cost"),
         ("[data]", "[data", "at line"),
     ],
 )
@@ -95,9 +99,62 @@ def test_a_wrong_file_is_refused_with_file_and_field(
     assert "edited.toml" in str(caught.value)
 
 
-def test_an_unknown_budget_lists_the_known_ones() -> None:
+def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ExperimentError, match="no budget 'huge'; there are: paper, quick, smoke"):
         load_experiment(MNIST, "huge", 0)
+    with pytest.raises(ExperimentError, match="no preset 'theirs'; there are: paper, released, au"):
+        load_experiment(MNIST, "quick", 0, "theirs")
+    with pytest.raises(ExperimentError, match="no preset 'released'; there are: paper"):
+        load_experiment(experiment_path("mnist-v1"), "quick", 0, "released")
+    with pytest.raises(ExperimentError, match="there are: cifar10, mnist, mnist-v1, svhn"):
+        experiment_path("presets")
+
+
+def test_every_outcome_needs_a_rule(tmp_path: Path) -> None:
+    content = load("quick").model_dump(mode="json", exclude_none=True)
+    del content["exploration"]["rewards"]["out_of_memory"]
+    with pytest.raises(ExperimentError, match="no rule for out_of_memory"):
+        validate(content, tmp_path / "mine.toml")
+
+
+def presets(name: str) -> list[str]:
+    return ["paper"] if name == "mnist-v1" else ["paper", "released", "authors"]
+
+
+@pytest.mark.parametrize("name", known_experiments())
+def test_every_experiment_loads_with_every_preset_and_budget(name: str) -> None:
+    for preset in presets(name):
+        for budget in ("paper", "quick"):
+            experiment = load_experiment(experiment_path(name), budget, 1, preset)
+            assert (experiment.preset, experiment.budget_name) == (preset, budget)
+            SearchSpace(experiment.space.rules(experiment.data))
+
+
+def test_the_presets_differ_where_their_sources_do() -> None:
+    """The figures are those of section B5 of the comparison of code, paper and runs."""
+    paper, released, authors = (
+        load_experiment(experiment_path("svhn"), "paper", 1, preset)
+        for preset in ("paper", "released", "authors")
+    )
+    assert [e.q_learning.replays for e in (paper, released, authors)] == [100, 128, 128]
+    chances = [e.exploration.restarts.chance for e in (paper, released, authors)]
+    assert chances == [0.1, 0.15, 0.27]
+    assert [e.exploration.restarts.most for e in (paper, released, authors)] == [5, 4, 4]
+    assert [e.exploration.weight_decay for e in (paper, released, authors)] == [0, 5e-4, 5e-4]
+    assert [e.space.rules(e.data).image for e in (paper, released, authors)] == [32, 28, 32]
+    assert authors.q_learning.batched == (1.0, 0.9, 0.8)
+    assert not released.q_learning.batched
+    mirrored = load_experiment(experiment_path("cifar10"), "paper", 1, "authors")
+    assert mirrored.exploration.mirror
+
+
+def test_a_value_that_a_later_source_sets_loses_the_mark_unstated(tmp_path: Path) -> None:
+    assert "exploration.weight_decay" in load("quick").unstated
+    released = load_experiment(MNIST, "quick", 1, "released")
+    assert "exploration.weight_decay" not in released.unstated
+    assert "exploration.retries" in released.unstated
+    mine = edited(tmp_path, "[final]", "[exploration]\nweight_decay = 0.1\n[final]")
+    assert "exploration.weight_decay" not in load_experiment(mine, "quick", 1).unstated
 
 
 def test_a_frozen_experiment_is_read_back_and_kept_from_change(tmp_path: Path) -> None:
@@ -112,6 +169,7 @@ def test_a_frozen_experiment_is_read_back_and_kept_from_change(tmp_path: Path) -
 
 
 def test_a_second_driver_is_refused_by_name(tmp_path: Path) -> None:
+    assert owner(tmp_path) is None
     with (
         locked(tmp_path),
         pytest.raises(RunError, match=r"is being run by process \d+ on "),
@@ -119,4 +177,5 @@ def test_a_second_driver_is_refused_by_name(tmp_path: Path) -> None:
     ):
         pass
     with locked(tmp_path):  # free again
-        pass
+        assert owner(tmp_path) == Owner(os.getpid(), socket.gethostname())
+    assert owner(tmp_path) is None

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reproduce.cli import DEFAULT_SEED, EXPERIMENTS
-from reproduce.experiments.schema import Experiment, load_experiment
+from reproduce.commands.arguments import DEFAULT_SEED
+from reproduce.experiments.load import experiment_path, load_experiment
+from reproduce.experiments.schema import Experiment
 from reproduce.results.figures import SearchCurve, learning_curve_svg, rolling_mean
 from reproduce.results.report import write_report
 from reproduce.results.summary import BEST, table, wilson_interval
@@ -17,7 +18,7 @@ from reproduce.training.outcome import Outcome, TrialResult
 
 @pytest.fixture
 def experiment() -> Experiment:
-    return load_experiment(EXPERIMENTS / "mnist.toml", "quick", DEFAULT_SEED)
+    return load_experiment(experiment_path("mnist"), "quick", DEFAULT_SEED)
 
 
 def result(*accuracies: float, outcome: Outcome = Outcome.FINISHED) -> TrialResult:
@@ -30,7 +31,7 @@ def memory(tmp_path: Path) -> ReplayMemory:
     memory.put(trainer="caffe version 1.0.0 (real)", device="the CPU")
     sample = memory.add_sample("[C(64,3,1), SM(10)]", 1.0, {})
     memory.record_outcome(sample.trial, result(0.9, 0.95), 0.95)
-    memory.complete(sample.id, [], {})
+    memory.complete(sample.id)
     return memory
 
 
@@ -88,7 +89,15 @@ def test_a_failed_final_training_has_no_number(
 def test_the_report_is_one_page_that_needs_no_network(
     experiment: Experiment, memory: ReplayMemory, tmp_path: Path
 ) -> None:
-    memory.put(cost_cap={"macs": 30_000_000, "low": 9.0, "high": 10.0, "architectures": 1e3})
+    memory.put(
+        cost_cap={
+            "of": "macs",
+            "at_most": 30_000_000,
+            "low": 9.0,
+            "high": 10.0,
+            "architectures": 1e3,
+        }
+    )
     page = write_report(experiment, memory, tmp_path / "report")
     text = page.read_text()
     links = re.findall(r'(?:src|href)="([^"#]+)"|url\(([^#)]+)\)|@import', text)

@@ -1,5 +1,6 @@
 """The agent: uniform exploration, greedy choice, the update, and the cost cap."""
 
+import itertools
 from bisect import bisect
 from collections import Counter
 
@@ -9,8 +10,9 @@ from scipy.stats import chisquare
 
 from prototxt_gen.notation import parse
 from prototxt_gen.shapes import total_cost
-from reproduce.search.agent import Agent, QLearning
+from reproduce.search.agent import Agent, QLearning, Trajectory
 from reproduce.search.cost_cap import CostCap
+from reproduce.search.first_version import FirstVersionRules
 from reproduce.search.space import SearchSpace, SpaceRules
 
 SPACE = SearchSpace(SpaceRules(depth=12, image=28))
@@ -75,46 +77,93 @@ def test_with_a_cap_every_sample_fits_and_masked_actions_do_not_count() -> None:
     assert 2.5 < np.mean(lengths) < 4
 
 
-def test_the_capped_count_lies_within_its_bounds() -> None:
-    """In a space small enough to list, by pricing every architecture with the shape arithmetic."""
-    space = SearchSpace(SpaceRules(depth=3, image=12, filters=(64,), fully_connected=(128,)))
-    macs = 2_000_000
-    cap = CostCap(space, 1, macs)
-    everything = _all(space)
-    within = sum(total_cost(parse(text), (1, 12, 12)).macs <= macs for text in everything)
-    low, high = cap.count()
-    assert 0 < within < len(everything) == space.counts().architectures
-    assert low <= within <= high
-    # Masking leaves exactly the architectures within the cap reachable.
-    agent, rng = Agent(space, QLearning(), cap), np.random.default_rng(4)
-    seen = {str(agent.sample(rng, 1.0).architecture) for _ in range(3000)}
-    assert len(seen) == within
+class PlainTable:
+    """Algorithm 3 as it is written: every maximum is searched where it is needed."""
+
+    def __init__(self, pairs: int, learning: QLearning) -> None:
+        self.q, self.learning = [learning.initial] * pairs, learning
+
+    def update(self, walk: Trajectory, reward: float) -> None:
+        target = reward
+        for step in reversed(walk.steps):
+            self.q[step.chosen] += self.learning.alpha * (target - self.q[step.chosen])
+            target = self.learning.gamma * max(self.q[i] for i in step.choices)
 
 
-def _all(space: SearchSpace) -> set[str]:
-    """Every architecture, by sampling without a cap until nothing new turns up."""
-    agent, rng = Agent(space, QLearning()), np.random.default_rng(5)
-    total, seen = space.counts().architectures, set()
-    for _ in range(200 * total):
-        seen.add(str(agent.sample(rng, 1.0).architecture))
-        if len(seen) == total:
-            break
-    return seen
+AUTHORS = SpaceRules(
+    depth=12, image=32, smaller_than_bin=True, pool_rounding="floor", gap="layer",
+    fc_sees_bin=True,
+)  # fmt: skip
 
 
-def test_a_cap_below_every_net_is_refused() -> None:
-    with pytest.raises(ValueError, match="excludes every net"):
-        CostCap(SPACE, 1, 100)
+@pytest.mark.parametrize(
+    ("space", "at_most"),
+    [
+        (SPACE, None),
+        (SearchSpace(AUTHORS), None),
+        (SearchSpace(FirstVersionRules(depth=3)), None),
+        (SPACE, 60_000_000),
+        (SPACE, 400_000_000),  # masks at some steps of a walk, at others not
+    ],
+    ids=["paper", "authors", "first version", "capped", "mildly capped"],
+)
+@pytest.mark.parametrize(
+    "learning", [QLearning(), QLearning(0.5, 0.9, 0.0), QLearning(1.0, 1.0, 1.0)], ids=str
+)
+def test_kept_maxima_change_no_bit(
+    space: SearchSpace, at_most: int | None, learning: QLearning
+) -> None:
+    """Replays, single updates and assignments, in any order, against the plain algorithm."""
+    cap = None if at_most is None else CostCap(space, 1, at_most)
+    agent, plain = Agent(space, learning, cap), PlainTable(space.pairs, learning)
+    rng = np.random.default_rng(7)
+    buffer: list[tuple[Trajectory, float]] = []
+    masked = set()
+    for round_ in range(300):
+        sampled = agent.sample(rng, float(rng.choice([1.0, 0.5, 0.0])))
+        walk = agent.trajectory(sampled.architecture)
+        masked |= {len(step.choices) < len(step.state) for step in walk.steps}
+        # Few distinct rewards make ties; those of Q-values with the maximum are the hard case.
+        buffer.append((walk, float(rng.choice([0.1, 0.5, 0.9, rng.random()]))))
+        walks = [buffer[row] for row in rng.integers(len(buffer), size=20).tolist()]
+        before = plain.q.copy()
+        for trajectory, reward in walks:
+            plain.update(trajectory, reward)
+        if round_ % 3:
+            changed = agent.replay(walks)
+            assert changed.items() >= {
+                (i, new) for i, (old, new) in enumerate(zip(before, plain.q, strict=True))
+                if new != old
+            }  # fmt: skip
+            assert changed.keys() == {s.chosen for trajectory, _ in walks for s in trajectory.steps}
+        else:
+            for trajectory, reward in walks:
+                agent.update(trajectory, reward)
+        if round_ % 7 == 0:
+            pair, value = int(rng.integers(space.pairs)), float(rng.random())
+            agent.q[pair] = plain.q[pair] = value
+        if round_ % 20 == 19:
+            assert [value.hex() for value in agent.q] == [value.hex() for value in plain.q]
+    assert masked == ({False} if at_most is None else {False, True})
+
+
+def test_a_table_keeps_each_states_highest_value_and_compares_by_value() -> None:
+    table = Agent(SPACE, QLearning()).q
+    rng = np.random.default_rng(0)
+    for pair in rng.integers(len(table), size=2000).tolist():
+        table[pair] = float(rng.random())
+    for first, end in itertools.pairwise(SPACE.offsets):
+        assert table.highest[first] == max(table[i] for i in range(first, end))
+    assert table == list(table)
+    assert table != Agent(SPACE, QLearning()).q
+    with pytest.raises(IndexError):
+        table[len(table)] = 0.0
 
 
 def test_under_the_authors_rules_replays_never_touch_fc_states_of_bin_4() -> None:
     """As in the authors' own Q-values: no pair that starts in an FC state of bin 4 ever
     left its first value."""
-    rules = SpaceRules(
-        depth=12, image=32, smaller_than_bin=True, pool_rounding="floor", gap="layer",
-        fc_sees_bin=True,
-    )  # fmt: skip
-    space = SearchSpace(rules)
+    space = SearchSpace(AUTHORS)
     agent, rng = Agent(space, QLearning()), np.random.default_rng(6)
     visited, wide = set(), {i for i, s in enumerate(space.states) if s.kind == "FC" and s.bin == 4}
     for _ in range(3000):

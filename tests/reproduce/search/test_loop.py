@@ -1,28 +1,54 @@
 """The search: its schedule, its duplicates, and that stopping it changes nothing."""
 
-from collections.abc import Iterator
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from itertools import count
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from prototxt_gen.notation import parse
 from prototxt_gen.shapes import total_cost
+from reproduce.search import loop
 from reproduce.search.agent import Agent, QLearning
-from reproduce.search.loop import EpsilonStage, SearchEvent, TrainerBrokenError, search
-from reproduce.search.replay_memory import ReplayMemory, Trial
+from reproduce.search.loop import (
+    MOST_WITHOUT_REWARD,
+    Completed,
+    EpsilonStage,
+    Replayed,
+    Resumed,
+    Sampled,
+    SearchEvent,
+    Stopped,
+    Trained,
+    TrainerBrokenError,
+    search,
+)
+from reproduce.search.replay_memory import ReplayMemory, Sample, Trial
 from reproduce.search.space import SearchSpace, SpaceRules
 from reproduce.training.outcome import Outcome, TrialResult
 
 SPACE = SearchSpace(SpaceRules(depth=3, image=12))
+TINY = SearchSpace(SpaceRules(depth=1, image=6, filters=(64,), sizes=(3,)))  # duplicates abound
 SCHEDULE = (EpsilonStage(1.0, 6), EpsilonStage(0.5, 4), EpsilonStage(0.1, 4))
+SHORT = (EpsilonStage(1.0, 3), EpsilonStage(0.5, 1), EpsilonStage(0.1, 2))
+BATCHED = [(), (1.0,), (1.0, 0.5), (0.1,)]
+
+
+def accuracy(architecture: str) -> float:
+    macs = total_cost(parse(architecture), (1, 12, 12)).macs
+    return 0.1 + 0.8 * macs / (macs + 1e6)
 
 
 class FormulaTrainer:
     """Answers at once, with a known function of the architecture."""
 
-    def __init__(self, outcome: Outcome = Outcome.FINISHED) -> None:
+    def __init__(self, outcome: Callable[[int], Outcome] = lambda number: Outcome.FINISHED) -> None:
+        """`outcome` of the n-th trial that is submitted, from 1."""
         self.trained: list[str] = []
         self.outcome = outcome
 
@@ -32,26 +58,132 @@ class FormulaTrainer:
 
     def submit(self, trial: Trial) -> Future[TrialResult]:
         self.trained.append(trial.architecture)
-        macs = total_cost(parse(trial.architecture), (1, 12, 12)).macs
-        accuracy = 0.1 + 0.8 * macs / (macs + 1e6)
         future: Future[TrialResult] = Future()
-        future.set_result(TrialResult(self.outcome, (accuracy,), 0.001, 0, 1, 0.0, "formula"))
+        future.set_result(self.result(trial, self.outcome(len(self.trained))))
         return future
 
-    def reward(self, result: TrialResult) -> float | None:
+    def result(self, trial: Trial, outcome: Outcome) -> TrialResult:
+        accuracies = (accuracy(trial.architecture),)
+        return TrialResult(outcome, accuracies, 0.001, 0, 1, 0.0, "formula", f"so {outcome}")
+
+    def place(self, trial: Trial) -> str | None:
+        return None
+
+    def reward(self, trial: Trial, result: TrialResult) -> float | None:
         return result.best_accuracy if result.outcome is Outcome.FINISHED else None
 
 
-def start(path: Path, trainer: FormulaTrainer, seed: int = 0) -> Iterator[SearchEvent]:
-    memory = ReplayMemory(path)
-    agent, rng = Agent(SPACE, QLearning()), np.random.default_rng(seed)
-    return search(memory, agent, rng, SCHEDULE, 100, trainer)
+class ScrambledTrainer(FormulaTrainer):
+    """Trials on several slots end in a random order, some together; replaces the loop's wait."""
+
+    def __init__(
+        self, slots: int, seed: int, outcome: Callable[[int], Outcome] = lambda _: Outcome.FINISHED
+    ) -> None:
+        super().__init__(outcome)
+        self._slots, self.rng = slots, np.random.default_rng(seed)
+        self.ended: list[list[int]] = []
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def submit(self, trial: Trial) -> Future[TrialResult]:
+        self.trained.append(trial.architecture)
+        return Future()
+
+    def wait(
+        self, running: Mapping[Future[TrialResult], Trial], return_when: str
+    ) -> tuple[set[Future[TrialResult]], None]:
+        futures = list(running)
+        chosen = self.rng.choice(len(futures), self.rng.integers(len(futures)) + 1, replace=False)
+        self.ended.append([running[futures[i]].id for i in chosen])
+        for i in chosen:
+            trial = running[futures[i]]
+            futures[i].set_result(self.result(trial, self.outcome(trial.id)))
+        return {futures[i] for i in chosen}, None
+
+
+@pytest.fixture
+def scrambled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScrambledTrainer]:
+    def make(*args: Any, **kwargs: Any) -> ScrambledTrainer:
+        trainer = ScrambledTrainer(*args, **kwargs)
+        monkeypatch.setattr(loop, "wait", trainer.wait)
+        return trainer
+
+    return make
+
+
+def start(
+    path: Path,
+    trainer: FormulaTrainer,
+    *,
+    seed: int = 0,
+    space: SearchSpace = SPACE,
+    schedule: tuple[EpsilonStage, ...] = SCHEDULE,
+    replays: int = 30,
+    batched: tuple[float, ...] = (),
+) -> Iterator[SearchEvent]:
+    agent, rng = Agent(space, QLearning()), np.random.default_rng(seed)
+    return search(ReplayMemory(path), agent, rng, schedule, replays, trainer, batched=batched)
 
 
 def contents(path: Path) -> tuple[object, ...]:
+    """All but wall-clock times."""
     memory = ReplayMemory(path, read_only=True)
-    trials = [(t.architecture, t.epsilon, t.reward) for t in memory.trials()]
-    return trials, memory.samples(), memory.q_values(), memory.get("random_state")
+    return memory.trials(), memory.samples(), memory.q_values(), memory.get("random_state")
+
+
+def learned(
+    events: list[SearchEvent], space: SearchSpace, replays: int, batched: tuple[float, ...] = ()
+) -> tuple[dict[int, float], object]:
+    """Q-values and random state by the released code's rule, written down step by step.
+
+    A net's samples are appended to the buffer all together when it ends, then each has its
+    replays, uniform over the buffer. Samples of a batched ε have theirs at the end of the stage.
+    """
+    agent, rng = Agent(space, QLearning()), np.random.default_rng(0)
+    buffer: list[tuple[str, float]] = []
+    epsilons = {e.sample.id: e.sample.epsilon for e in events if isinstance(e, Sampled)}
+
+    def replay(times: int) -> None:
+        for _ in range(times):
+            for row in rng.integers(len(buffer), size=replays):
+                agent.update(agent.trajectory(parse(buffer[row][0])), buffer[row][1])
+
+    steps: list[list[SearchEvent]] = []
+    for event in events:
+        together = steps and steps[-1] and isinstance(event, Completed)
+        if together and isinstance(steps[-1][-1], Trained | Completed):
+            steps[-1].append(event)
+        else:
+            steps.append([event])
+    for first, *rest in steps:
+        if isinstance(first, Sampled):
+            assert str(agent.sample(rng, first.sample.epsilon).architecture) == first.architecture
+        if isinstance(first, Replayed):
+            replay(len(first.samples))
+        completed = [e for e in (first, *rest) if isinstance(e, Completed)]
+        for event in completed:
+            if event.trial.reward is not None:
+                buffer.append((event.trial.architecture, event.trial.reward))
+        rewarded = [e.sample.id for e in completed if e.trial.reward is not None]
+        replay(sum(epsilons[number] not in batched for number in rewarded))
+    initial = QLearning().initial
+    values = {i: value for i, value in enumerate(agent.q) if value != initial}
+    return values, rng.bit_generator.state
+
+
+def check_learned(
+    path: Path, events: list[SearchEvent], space: SearchSpace, batched: tuple[float, ...] = ()
+) -> None:
+    memory = ReplayMemory(path, read_only=True)
+    values, state = learned(events, space, 30, batched)
+    stored = {i: v for i, v in memory.q_values().items() if v != QLearning().initial}
+    assert stored == values
+    assert memory.get("random_state") == state
+
+
+# Schedule and duplicates.
 
 
 def test_each_epsilon_trains_its_number_of_distinct_models(tmp_path: Path) -> None:
@@ -64,17 +196,29 @@ def test_each_epsilon_trains_its_number_of_distinct_models(tmp_path: Path) -> No
     assert not memory.pending()
 
 
-def test_a_search_stopped_after_any_event_ends_as_one_never_stopped(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.sqlite"
-    events = len(list(start(whole, FormulaTrainer())))
-    for stop_after in range(1, events):
-        path = tmp_path / f"{stop_after}.sqlite"
-        run = start(path, FormulaTrainer())
-        for _ in range(stop_after):
-            next(run)
-        run.close()
-        list(start(path, FormulaTrainer(), seed=99))  # the stored random state counts, not the seed
-        assert contents(path) == contents(whole)
+def test_learning_is_the_released_code_s(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    events = list(start(path, FormulaTrainer()))
+    check_learned(path, events, SPACE)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_of_a_net_in_training_wait_for_it_and_count_each(
+    tmp_path: Path, scrambled: Callable[..., ScrambledTrainer], seed: int
+) -> None:
+    """All of them join the buffer before the first of their replays, as in the released code."""
+    path, trainer = tmp_path / "r.sqlite", scrambled(3, seed)
+    schedule = (EpsilonStage(1.0, 2), EpsilonStage(0.1, 2))
+    events = list(start(path, trainer, space=TINY, schedule=schedule))
+    assert len(set(trainer.trained)) == len(trainer.trained)
+    memory = ReplayMemory(path, read_only=True)
+    completed: dict[int, list[Sample]] = {}
+    for sample in memory.samples():
+        completed.setdefault(sample.trial, []).append(sample)
+    first = {trial: min(s.completed or 0 for s in samples) for trial, samples in completed.items()}
+    waited = [s for s in memory.samples() if (s.sampled_after or 0) < first[s.trial]]
+    assert len(waited) > len(first)  # some waited beside the first of their net
+    check_learned(path, events, TINY)
 
 
 def test_a_finished_search_does_nothing(tmp_path: Path) -> None:
@@ -103,15 +247,224 @@ def test_learning_prefers_better_nets(tmp_path: Path) -> None:
     assert better >= 9
 
 
-def test_a_broken_trainer_ends_the_search_with_its_last_outcome(tmp_path: Path) -> None:
-    with pytest.raises(
-        TrainerBrokenError, match="3 trials in a row gave no result; the last crash"
-    ):
-        list(start(tmp_path / "r.sqlite", FormulaTrainer(Outcome.CRASHED)))
+def test_a_reward_may_depend_on_the_architecture(tmp_path: Path) -> None:
+    class SizePenalty(FormulaTrainer):
+        def reward(self, trial: Trial, result: TrialResult) -> float | None:
+            return result.accuracies[0] - 0.01 * len(parse(trial.architecture))
+
+    list(start(tmp_path / "r.sqlite", SizePenalty(), schedule=SHORT))
+    trials = ReplayMemory(tmp_path / "r.sqlite", read_only=True).trials()
+    assert [t.reward for t in trials] == [
+        accuracy(t.architecture) - 0.01 * len(parse(t.architecture)) for t in trials
+    ]
+
+
+def test_where_and_when_a_trial_ran_is_recorded(tmp_path: Path) -> None:
+    class Placed(FormulaTrainer):
+        def place(self, trial: Trial) -> str | None:
+            """Known when the trial starts, or only once it has ended."""
+            return f"GPU {trial.id}" if trial.id % 2 or trial.started_at else None
+
+    list(start(tmp_path / "r.sqlite", Placed(), schedule=SHORT))
+    memory = ReplayMemory(tmp_path / "r.sqlite", read_only=True)
+    for trial in memory.trials():
+        assert trial.place == (f"GPU {trial.id}" if trial.id % 2 else None)
+        assert trial.started_at is not None
+        assert trial.finished_at is not None
+        assert trial.started_at <= trial.finished_at
+    for sample in memory.samples():
+        assert sample.sampled_at is not None
+        assert sample.completed_at is not None
+        assert sample.sampled_at <= sample.completed_at
+        assert sample.sampled_at.endswith("+00:00")
+
+
+# Batched stages.
+
+
+@pytest.mark.parametrize("batched", BATCHED)
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_batched_stage_is_replayed_at_its_end(
+    tmp_path: Path,
+    scrambled: Callable[..., ScrambledTrainer],
+    batched: tuple[float, ...],
+    slots: int,
+) -> None:
+    path = tmp_path / "r.sqlite"
+    events = list(start(path, scrambled(slots, 1), batched=batched))
+    check_learned(path, events, SPACE, batched)
+    ends = [event for event in events if isinstance(event, Replayed)]
+    assert [event.samples[0].epsilon for event in ends] == list(batched)
+    sampled = [event.sample for event in events if isinstance(event, Sampled)]
+    for event in ends:
+        at = events.index(event)
+        epsilon = event.samples[0].epsilon
+        before = [e.sample.id for e in events[:at] if isinstance(e, Completed)]
+        # All that was sampled before is completed, and nothing of the stage comes later.
+        assert sorted(before) == [e.sample.id for e in events[:at] if isinstance(e, Sampled)]
+        of_stage = [s.id for s in sampled if s.epsilon == epsilon]
+        assert sorted(s.id for s in event.samples) == of_stage
+        assert max(of_stage) <= len(before)
+
+
+def test_a_batched_stage_changes_no_q_value_before_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    for event in start(path, FormulaTrainer(), batched=(1.0,)):
+        changed = ReplayMemory(path, read_only=True).q_values()
+        if isinstance(event, Replayed):
+            assert changed
+            break
+        assert not changed
+    assert len(event.samples) >= 6
+
+
+# Stopping and killing.
+
+
+@pytest.mark.parametrize("batched", BATCHED)
+def test_a_search_stopped_after_any_event_ends_as_one_never_stopped(
+    tmp_path: Path, batched: tuple[float, ...]
+) -> None:
+    whole = tmp_path / "whole.sqlite"
+    run = functools.partial(start, schedule=SHORT, replays=10, batched=batched)
+    events = len(list(run(whole, FormulaTrainer())))
+    for stop_after in range(1, events):
+        path = tmp_path / f"{stop_after}.sqlite"
+        stopped = run(path, FormulaTrainer())
+        for _ in range(stop_after):
+            next(stopped)
+        stopped.close()
+        list(run(path, FormulaTrainer(), seed=99))  # the stored random state counts, not the seed
+        assert contents(path) == contents(whole)
+
+
+class KilledError(BaseException):
+    """The process is gone."""
+
+
+class DyingConnection(sqlite3.Connection):
+    """Executes so many statements, and then nothing any more."""
+
+    left = 0
+    opened: ClassVar[list[sqlite3.Connection]] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        DyingConnection.opened.append(self)
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        if not DyingConnection.left:
+            raise KilledError
+        DyingConnection.left -= 1
+        return super().execute(*args)
+
+
+@pytest.mark.parametrize("batched", [(), (1.0, 0.1)])
+def test_a_search_killed_before_any_statement_ends_as_one_never_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batched: tuple[float, ...]
+) -> None:
+    schedule = (EpsilonStage(1.0, 2), EpsilonStage(0.1, 1))
+    run = functools.partial(start, schedule=schedule, replays=5, batched=batched)
+    whole = tmp_path / "whole.sqlite"
+    list(run(whole, FormulaTrainer()))
+    connect = sqlite3.connect
+    for statements in count(1):
+        path = tmp_path / f"{statements}.sqlite"
+        monkeypatch.setattr(sqlite3, "connect", functools.partial(connect, factory=DyingConnection))
+        DyingConnection.left = statements
+        try:
+            list(run(path, FormulaTrainer()))
+            break
+        except KilledError:
+            DyingConnection.opened.pop().close()  # what was not committed is lost
+        finally:
+            monkeypatch.undo()
+        list(run(path, FormulaTrainer()))
+        assert contents(path) == contents(whole)
+    assert statements > 50
 
 
 def test_a_stopped_trial_ends_the_search_and_stays_pending(tmp_path: Path) -> None:
-    list(start(tmp_path / "r.sqlite", FormulaTrainer(Outcome.STOPPED)))
-    memory = ReplayMemory(tmp_path / "r.sqlite", read_only=True)
+    path = tmp_path / "r.sqlite"
+    *_, last = start(path, FormulaTrainer(lambda number: Outcome.STOPPED))
+    assert isinstance(last, Stopped)
+    assert last.result.message == "so stopped"
+    memory = ReplayMemory(path, read_only=True)
     assert [sample.completed for sample in memory.samples()] == [None]
     assert memory.trials()[0].outcome is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_trials_that_ended_beside_a_stopped_one_are_kept(
+    tmp_path: Path, scrambled: Callable[..., ScrambledTrainer], seed: int
+) -> None:
+    path = tmp_path / "r.sqlite"
+    trainer = scrambled(
+        4, seed, lambda number: Outcome.STOPPED if number == 2 else Outcome.FINISHED
+    )
+    events = list(start(path, trainer))
+    ended = {number for together in trainer.ended for number in together}
+    trials = ReplayMemory(path, read_only=True).trials()
+    assert {t.id for t in trials if t.outcome is not None} == ended - {2}
+    assert [e.trial.id for e in events if isinstance(e, Stopped)] == [2]
+    assert isinstance(events[-1], Stopped)
+    # The others that still ran are resumed with it.
+    left = [t.id for t in trials if t.outcome is None]
+    resumed = [e.trial.id for e in start(path, scrambled(4, seed)) if isinstance(e, Resumed)]
+    assert resumed == left
+    assert 2 in left
+
+
+def test_trials_that_end_together_are_recorded_in_the_order_of_sampling(
+    tmp_path: Path, scrambled: Callable[..., ScrambledTrainer]
+) -> None:
+    trainer = scrambled(5, 0)
+    events = list(start(tmp_path / "r.sqlite", trainer))
+    assert any(len(together) > 2 for together in trainer.ended)
+    expected = [number for together in trainer.ended for number in sorted(together)]
+    assert [e.trial.id for e in events if isinstance(e, Trained)] == expected
+
+
+# A trainer that does not work.
+
+
+def test_a_trainer_that_crashes_ends_the_search(tmp_path: Path) -> None:
+    trainer = FormulaTrainer(lambda number: Outcome.CRASHED)
+    with pytest.raises(
+        TrainerBrokenError, match=r"^3 trials in a row crashed; the last crashed: so crashed$"
+    ):
+        list(start(tmp_path / "r.sqlite", trainer))
+    assert len(trainer.trained) == 3
+
+
+def test_crashes_in_a_row_are_broken_by_any_other_outcome(tmp_path: Path) -> None:
+    def outcome(number: int) -> Outcome:
+        return Outcome.OUT_OF_MEMORY if number % 3 == 0 and number < 15 else (
+            Outcome.CRASHED if number < 15 else Outcome.FINISHED
+        )  # fmt: skip
+
+    path = tmp_path / "r.sqlite"
+    list(start(path, FormulaTrainer(outcome)))
+    assert sum(ReplayMemory(path, read_only=True).unique_per_epsilon().values()) == 14
+
+
+def test_nets_too_big_for_the_memory_do_not_end_the_search(tmp_path: Path) -> None:
+    big = MOST_WITHOUT_REWARD - 1
+    path = tmp_path / "r.sqlite"
+    trainer = FormulaTrainer(
+        lambda number: Outcome.OUT_OF_MEMORY if number <= big else Outcome.FINISHED
+    )
+    list(start(path, trainer))
+    memory = ReplayMemory(path, read_only=True)
+    assert [t.reward for t in memory.trials()[:big]] == [None] * big
+    assert sum(memory.unique_per_epsilon().values()) == 14
+    assert not {s.replayed_after for s in memory.samples() if s.trial <= big} - {None}
+
+
+def test_a_machine_without_memory_ends_the_search(tmp_path: Path) -> None:
+    trainer = FormulaTrainer(lambda number: Outcome.OUT_OF_MEMORY)
+    with pytest.raises(
+        TrainerBrokenError, match=r"^20 trials in a row gave no reward; the last out_of_memory: "
+    ):
+        list(start(tmp_path / "r.sqlite", trainer))
+    assert len(trainer.trained) == 20

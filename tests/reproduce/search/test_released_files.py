@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prototxt_gen.notation import Convolution, FullyConnected, Layer, Pooling, Softmax
+from reproduce.search.first_version import FirstVersionRules
 from reproduce.search.released_files import (
     Q_COLUMNS,
     REPLAY_COLUMNS,
@@ -198,6 +199,12 @@ def test_malformed_q_values_are_refused(tmp_path: Path, text: str, message: str)
     path.write_text(text)
     with pytest.raises(ReleasedFileError, match=f"^{path}, {message}"):
         read_q_values(path, SMALL)
+
+
+def test_only_spaces_of_table_1_have_the_released_states(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text(f"{Q_HEADER}\n{GOOD_Q}\n")
+    with pytest.raises(ReleasedFileError, match="only spaces of Table 1"):
+        read_q_values(tmp_path / "q.csv", SearchSpace(FirstVersionRules(depth=2)))
 
 
 def test_a_file_that_is_absent_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The state-action space: counts against published figures and a brute-force walk, and rules."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,45 +17,85 @@ from prototxt_gen.notation import (
     Softmax,
     parse,
 )
-from reproduce.paper import NETS
-from reproduce.search.space import NotInSpaceError, SearchSpace, SpaceCounts, SpaceRules
+from reproduce.paper import NETS, PublishedNet, published_net
+from reproduce.search.space import END, NotInSpaceError, SearchSpace, SpaceRules
 
+CIFAR10 = {"depth": 18, "image": 32}
+SVHN = {"depth": 12, "image": 32}
+MNIST = {"depth": 12, "image": 28}
 AUTHORS = {"smaller_than_bin": True, "pool_rounding": "floor", "gap": "layer", "fc_sees_bin": True}
 RELEASED = {**AUTHORS, "pools": (), "fully_connected": ()}
 
 
 @pytest.mark.parametrize(
-    ("rules", "states", "pairs", "architectures"),
+    ("rules", "states", "pairs", "stochastic", "architectures"),
     [
-        ({"depth": 18, "image": 32}, 603, 7295, 672_024_953_786_969_668_850),
-        ({"depth": 12, "image": 32}, 369, 4415, 119_620_092_607_730),
-        ({"depth": 12, "image": 28}, 369, 4415, 102_940_553_229_362),
-        ({"depth": 18, "image": 32, "initial_pooling": True}, 630, 7574, None),
-        ({"depth": 18, "image": 32, "gap_after_fc": True}, 603, 7376, None),
-        ({"depth": 12, "image": 32, "gap_after_fc": True}, 369, 4460, None),
-        ({"depth": 18, "image": 32, **AUTHORS}, 674, 6843, 282_710_031_500_590_500_770),
-        ({"depth": 12, "image": 32, **AUTHORS}, 410, 4161, 57_869_407_275_938),
-        ({"depth": 18, "image": 32, **RELEASED}, 235, 2900, 31_463_939_331_955_288_250),
-        ({"depth": 12, "image": 28, **RELEASED}, 157, 1886, 10_537_209_620_666),
+        (CIFAR10, 603, 7295, 540, "672024953786969668850"),
+        (SVHN, 369, 4415, 324, "119620092607730"),
+        (MNIST, 369, 4415, None, "102940553229362"),
+        ({**CIFAR10, "pool_rounding": "floor"}, 603, 7295, 540, "5.20e20"),
+        ({**SVHN, "pool_rounding": "floor"}, 369, 4415, 324, "1.066e14"),
+        ({**CIFAR10, "initial_pooling": True}, 630, 7574, 576, "7.35e20"),
+        ({**SVHN, "initial_pooling": True}, 396, 4694, 360, "1.347e14"),
+        ({**CIFAR10, "gap_after_fc": True}, 603, 7376, None, "6.918e20"),
+        ({**SVHN, "gap_after_fc": True}, 369, 4460, None, "1.220e14"),
+        ({**CIFAR10, "depth": 17}, 564, 6815, 504, "5.10e19"),
+        ({**SVHN, "depth": 11}, 330, 3935, 288, "8.79e12"),
+        ({**CIFAR10, **AUTHORS}, 674, 6843, 540, "282710031500590500770"),
+        ({**SVHN, **AUTHORS}, 410, 4161, 324, "57869407275938"),
+        ({**CIFAR10, **AUTHORS, "fc_sees_bin": False}, 593, 6684, 540, "282710031500590500770"),
+        ({**SVHN, **AUTHORS, "fc_sees_bin": False}, 365, 4074, 324, "57869407275938"),
+        ({**CIFAR10, **RELEASED}, 235, 2900, 0, "31463939331955288250"),
+        ({**MNIST, **RELEASED}, 157, 1886, 0, "10537209620666"),  # its SVHN: it took 28 pixels
     ],
 )
 def test_counts_equal_those_of_independent_enumerations(
-    rules: dict[str, object], states: int, pairs: int, architectures: int | None
+    rules: dict[str, Any], states: int, pairs: int, stochastic: int | None, architectures: str
 ) -> None:
-    """The figures come from other programs: the released enumerator, and a study of the paper."""
+    """The figures come from other programs: the released enumerator, and a study of the paper.
+
+    Where the study printed a rounded number of architectures, ours is rounded like it.
+    """
     counts = SearchSpace(SpaceRules(**rules)).counts()
     assert (counts.states, counts.pairs) == (states, pairs)
-    if architectures is not None:
-        assert counts.architectures == architectures
+    assert stochastic is None or counts.stochastic_pairs == stochastic
+    digits, _, exponent = architectures.partition("e")
+    if exponent:
+        decimals = len(digits) - 2
+        assert f"{counts.architectures:.{decimals}e}" == f"{digits}e+{exponent}"
+    else:
+        assert counts.architectures == int(architectures)
 
 
-def brute_force(depth: int, image: int) -> set[str]:
-    """All architectures of Table 1, by testing every chain of layers against its sentences."""
-    small = [Convolution(64, f, 1) for f in (1, 3, 5)]
+def listed(space: SearchSpace, node: int = 0) -> Iterator[tuple[Layer, ...]]:
+    """Every way from a node to the end."""
+    for action, after in zip(
+        space.actions[space.state_of[node]], space.successors[node], strict=True
+    ):
+        if after == END:
+            yield (action,)
+        else:
+            yield from ((action, *rest) for rest in listed(space, after))
+
+
+def brute_force(
+    depth: int,
+    image: int,
+    *,
+    smaller_than_bin: bool = False,
+    floor: bool = False,
+    initial_pooling: bool = False,
+    gap_layer: bool = False,
+    gap_after_fc: bool = False,
+    pools: tuple[tuple[int, int], ...] = ((5, 3), (3, 2), (2, 2)),
+    neurons: tuple[int, ...] = (512, 128),
+) -> set[str]:
+    """All architectures of a small space, by testing every chain of layers against Table 1."""
     layers: list[Layer] = [
-        *small, Pooling(5, 3), Pooling(3, 2), Pooling(2, 2),
-        FullyConnected(512), FullyConnected(128),
-    ]  # fmt: skip
+        *(Convolution(64, f, 1) for f in (1, 3, 5)),
+        *(Pooling(f, s) for f, s in pools),
+        *(FullyConnected(n) for n in neurons),
+    ]
     found = set()
     for length in range(depth + 1):
         for chain in itertools.product(layers, repeat=length):
@@ -62,10 +104,13 @@ def brute_force(depth: int, image: int) -> set[str]:
             for layer in chain:
                 low = 8 if size >= 8 else 4 if size >= 4 else 1
                 if isinstance(layer, Convolution | Pooling):
-                    ok &= layer.size <= low and not isinstance(previous, FullyConnected)
+                    ok &= layer.size < low or (layer.size == low and not smaller_than_bin)
+                    ok &= not isinstance(previous, FullyConnected)
                 if isinstance(layer, Pooling):
-                    ok &= previous is not None and not isinstance(previous, Pooling)
-                    size = max(0, -(-(size - layer.size) // layer.stride) + 1)
+                    ok &= initial_pooling or previous is not None
+                    ok &= not isinstance(previous, Pooling)
+                    windows = (size - layer.size) / layer.stride
+                    size = 1 + int(windows if floor or windows % 1 == 0 else windows + 1)
                 if isinstance(layer, FullyConnected):
                     ok &= size < 8
                 previous = layer
@@ -74,24 +119,37 @@ def brute_force(depth: int, image: int) -> set[str]:
             ok &= len(fc) <= 2 and all(a.neurons >= b.neurons for a, b in itertools.pairwise(fc))
             if ok:
                 found.add(str(Architecture((*chain, Softmax(10)))))
-                if not isinstance(previous, FullyConnected):
+                if (gap_after_fc or not fc) and (length < depth or not gap_layer):
                     found.add(str(Architecture((*chain, GlobalAveragePooling(10), Softmax(10)))))
     return found
 
 
+@pytest.mark.parametrize(
+    ("rules", "oracle"),
+    [
+        ({}, {}),
+        ({"initial_pooling": True, "gap_after_fc": True},) * 2,
+        ({"pool_rounding": "floor"}, {"floor": True}),
+        (AUTHORS, {"smaller_than_bin": True, "floor": True, "gap_layer": True}),
+        (
+            RELEASED,
+            {"smaller_than_bin": True, "gap_layer": True, "pools": (), "neurons": ()},
+        ),
+    ],
+    ids=["paper", "open questions", "floor", "authors", "released"],
+)
 @pytest.mark.parametrize("image", [12, 7, 5])
-def test_a_small_space_equals_its_brute_force_enumeration(image: int) -> None:
-    rules = SpaceRules(depth=4, image=image, filters=(64,), fully_connected=(512, 128))
-    space = SearchSpace(rules)
-    members = brute_force(4, image)
-    assert space.counts().architectures == len(members)
+def test_a_small_space_equals_its_brute_force_enumeration(
+    image: int, rules: dict[str, Any], oracle: dict[str, Any]
+) -> None:
+    small = {"depth": 4, "image": image, "filters": (64,), "fully_connected": (512, 128), **rules}
+    space = SearchSpace(SpaceRules(**small))
+    chains = [str(space.architecture(layers)) for layers in listed(space)]
+    members = brute_force(4, image, **oracle)
+    assert len(chains) == len(set(chains)) == space.counts().architectures
+    assert set(chains) == members
     for text in members:
         space.walk(parse(text))
-
-
-def test_pooling_may_lead_to_several_states() -> None:
-    counts = SearchSpace(SpaceRules(depth=12, image=32)).counts()
-    assert counts == SpaceCounts(369, 4415, 324, 119_620_092_607_730)
 
 
 @pytest.mark.parametrize(
@@ -119,20 +177,66 @@ def test_a_broken_rule_is_named(text: str, words: str) -> None:
     assert words in str(caught.value)
 
 
-def test_the_published_nets_are_members_where_the_paper_says_so() -> None:
-    spaces = {
-        "cifar10": SearchSpace(SpaceRules(depth=18, image=32)),
-        "svhn": SearchSpace(SpaceRules(depth=12, image=32)),
-        "mnist": SearchSpace(SpaceRules(depth=12, image=28)),
-    }
-    outside = set()
-    for net in NETS:
-        try:
-            spaces[net.id.split("/")[0]].walk(parse(net.notation))
-        except NotInSpaceError:
-            outside.add(net.id)
-    # The first version's MNIST nets come from its own, older space (its Table A1).
-    assert outside == {f"mnist/v1-{row}" for row in range(1, 6)}
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[C(64,1,1), P(2,2), SM(10)]", "layer 2, P(2,2): the space has no pooling"),
+        ("[C(64,1,1), FC(512), SM(10)]", "layer 2, FC(512): the space has no FC"),
+        ("[C(64,1,1), GAP(10), SM(5)]", "layer 3, SM(5): only softmax over 10 classes follows"),
+    ],
+)
+def test_a_rule_that_the_released_code_alone_breaks_is_named(text: str, words: str) -> None:
+    with pytest.raises(NotInSpaceError) as caught:
+        SearchSpace(SpaceRules(**MNIST, **RELEASED)).walk(parse(text))
+    assert words in str(caught.value)
+
+
+SPACES = {
+    "cifar10": SearchSpace(SpaceRules(**CIFAR10)),
+    "svhn": SearchSpace(SpaceRules(**SVHN)),
+    "mnist": SearchSpace(SpaceRules(**MNIST)),
+}
+# The first version's MNIST nets come from a space of their own, its Table A1.
+OUTSIDE = {
+    "mnist/v1-1": "layer 1, C(240,4,1): a convolution has 64, 128, 256 or 512 filters, not 240",
+    "mnist/v1-2": "layer 1, C(120,4,1): a convolution has 64, 128, 256 or 512 filters, not 120",
+    "mnist/v1-3": "layer 1, C(240,7,1): a convolution has 64, 128, 256 or 512 filters, not 240",
+    "mnist/v1-4": "layer 1, C(240,4,1): a convolution has 64, 128, 256 or 512 filters, not 240",
+    "mnist/v1-5": "layer 1, C(120,4,1): a convolution has 64, 128, 256 or 512 filters, not 120",
+}
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.id)
+def test_the_published_nets_are_members_where_the_paper_says_so(net: PublishedNet) -> None:
+    space, architecture = SPACES[net.id.split("/")[0]], parse(net.notation)
+    if net.id in OUTSIDE:
+        with pytest.raises(NotInSpaceError) as caught:
+            space.walk(architecture)
+        assert str(caught.value) == OUTSIDE[net.id]
+    else:
+        layers = [space.actions[space.state_of[node]][n] for node, n in space.walk(architecture)]
+        assert space.architecture(layers) == architecture
+
+
+def test_published_nets_of_twelve_layers_decide_what_less_than_twelve_means() -> None:
+    eleven = SearchSpace(SpaceRules(**{**SVHN, "depth": 11}))
+    with pytest.raises(NotInSpaceError, match=r"layer 12, .* at depth 11 only a termination"):
+        eleven.walk(parse(published_net("svhn/v1-1").notation))
+
+
+def test_the_softmax_of_a_terminating_gap_must_have_the_data_sets_classes() -> None:
+    with pytest.raises(NotInSpaceError, match=r"layer 2, SM\(5\): the data set has 10 classes"):
+        SPACES["mnist"].walk(parse("[GAP(10), SM(5)]"))
+
+
+def test_replays_see_other_states_under_the_authors_rules_alone() -> None:
+    assert not SPACES["svhn"].aliased
+    space = SearchSpace(SpaceRules(**SVHN, **AUTHORS))
+    assert space.aliased
+    for state, replayed in zip(space.states, space.replayed, strict=False):
+        expected = 1 if state.kind in ("FC", "GAP") else state.bin
+        assert space.states[replayed].bin == expected
+        assert space.states[replayed].numbers == state.numbers
 
 
 def test_the_authors_nets_are_members_of_the_authors_space(reference: Path) -> None:

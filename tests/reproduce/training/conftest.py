@@ -2,7 +2,11 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +35,17 @@ class Fake:
         words = f"{sys.executable} -I -S {FAKE}"
         self.caffe: Caffe = find_caffe({**os.environ, "CAFFE": words})
         self.events: list[TrialEvent] = []
+        self.on_event: Callable[[TrialEvent], None] = lambda event: None
 
     def script(self, **keys: Any) -> None:
         self.path.write_text(json.dumps({"record": str(self.record), **keys}))
 
     def run(self, recipe: Recipe, **keywords: Any) -> TrialResult:
-        run_folder = self.run_folder
-        return run_trial(
-            self.folder, run_folder, NET, recipe, self.caffe, self.events.append, **keywords
-        )
+        def note(event: TrialEvent) -> None:
+            self.events.append(event)
+            self.on_event(event)
+
+        return run_trial(self.folder, self.run_folder, NET, recipe, self.caffe, note, **keywords)
 
     def processes(self) -> list[dict[str, Any]]:
         """What each process of the scripted `caffe` recorded, in their order."""
@@ -71,3 +77,56 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake(tmp_path)
     monkeypatch.setenv("FAKE_CAFFE", str(fake.path))
     return fake
+
+
+DRIVER = """
+import json, os, sys
+from pathlib import Path
+from reproduce.training.caffe import find_caffe
+from reproduce.training.recipe import Recipe
+from reproduce.training.trial import run_trial
+
+run, net, recipe = Path(os.environ["DISK"]), os.environ["NET"], json.loads(os.environ["RECIPE"])
+print(run_trial(run / "a", run, net, Recipe(**recipe), find_caffe(os.environ)).to_json())
+"""
+
+
+@pytest.fixture
+def on_small_disk(tmp_path: Path) -> Callable[..., list[TrialResult]]:
+    """Run a script in whose shell `disk 1m` mounts or resizes the run's disk, which nobody else
+    sees, and `drive` runs a trial on it; returns the results of the trials.
+    """
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("there is no unshare(1), in which a small disk can be mounted")
+    shell = [unshare, "-rm", "sh", "-ec"]
+    done = subprocess.run([*shell, "mount -t tmpfs none /mnt"], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted: {done.stderr.decode().strip()}")
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    functions = """
+        disk() { mount -t tmpfs -o "${again}size=$1" none "$DISK"; again=remount,; }
+        drive() { "$PYTHON" -c "$DRIVER"; }
+    """
+
+    def run(script: str, net: str, recipe: Recipe, **env: str) -> list[TrialResult]:
+        done = subprocess.run(
+            [*shell, functions + script],
+            env={
+                **os.environ,
+                "DISK": str(folder),
+                "PYTHON": sys.executable,
+                "DRIVER": DRIVER,
+                "NET": net,
+                "RECIPE": json.dumps(asdict(recipe)),
+                **env,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return [TrialResult.from_json(line) for line in done.stdout.splitlines()]
+
+    return run

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from reproduce.training.executors import Executor, Job, LocalExecutor, Slot
+from reproduce.training import executors
+from reproduce.training.executors import (
+    ClosingExecutor,
+    Executor,
+    ExecutorError,
+    Job,
+    LocalExecutor,
+    Slot,
+    local_slots,
+)
 from reproduce.training.outcome import Outcome
 from reproduce.training.recipe import Recipe
 from reproduce.training.trial import TrialError
@@ -25,6 +34,8 @@ def job(fake: Any, key: str, recipe: Recipe = RECIPE) -> Job:
 def test_an_executor_is_one(fake: Any) -> None:
     with LocalExecutor([Slot()]) as executor:
         interface: Executor = executor
+        closing: ClosingExecutor = executor
+        assert interface is closing
         assert interface.slots == 1
 
 
@@ -56,7 +67,10 @@ def test_slots_set_gpu_and_threads(fake: Any) -> None:
     assert (gpu["gpu"], cpu["gpu"], cpu["threads"]) == ("3", None, "2")
 
 
-def test_one_trial_per_slot_at_a_time(fake: Any) -> None:
+@pytest.mark.parametrize(
+    "slots", [[Slot(gpu=0), Slot(gpu=1)], local_slots([5], slots_per_gpu=2)], ids=["two", "shared"]
+)
+def test_one_trial_per_slot_at_a_time(fake: Any, slots: list[Slot]) -> None:
     fake.script(seconds=0.01)
     running, most = set(), []
 
@@ -66,9 +80,10 @@ def test_one_trial_per_slot_at_a_time(fake: Any) -> None:
             running.discard(job.key)
         most.append(len(running))
 
-    with LocalExecutor([Slot(gpu=0), Slot(gpu=1)], note) as executor:
+    with LocalExecutor(slots, note) as executor:
         wait([executor.submit(job(fake, key)) for key in "abcde"])
     assert max(most) == 2
+    assert {process["gpu"] for process in fake.processes()} == {str(s.gpu) for s in slots}
 
 
 def test_leaving_stops_what_runs(fake: Any) -> None:
@@ -93,3 +108,43 @@ def test_an_error_of_a_trial_is_raised_by_its_future(fake: Any) -> None:
 def test_no_slots() -> None:
     with pytest.raises(ValueError, match="at least one slot"):
         LocalExecutor([])
+
+
+def test_slots_of_gpus_take_turns() -> None:
+    """So that half as many trials as slots use every GPU."""
+    assert local_slots([2, 0]) == [Slot(gpu=2), Slot(gpu=0)]
+    slots = local_slots([0, 1, 2, 3], slots_per_gpu=2, cpu_slots=7, threads=3)
+    assert [slot.gpu for slot in slots] == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert {slot.threads for slot in slots} == {3}
+
+
+def test_slots_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local_slots([]) == [Slot()]
+    assert local_slots([], cpu_slots=2, threads=5) == [Slot(threads=5)] * 2
+    monkeypatch.setattr(executors, "_cpus", lambda: 8)
+    assert local_slots([], cpu_slots=3) == [Slot(threads=2)] * 3
+    assert local_slots([], cpu_slots=9) == [Slot(threads=1)] * 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (([0], 0), "slots per GPU must be at least 1, not 0"),
+        (([], 1, 0), "CPU slots must be at least 1, not 0"),
+        (([], 1, 1, 0), "threads must be at least 1, not 0"),
+        (([0, -1],), "there is none of number -1"),
+        (([0, 1, 0],), "GPU 0 is named twice"),
+    ],
+)
+def test_slots_that_cannot_be_had(arguments: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ExecutorError, match=said):
+        local_slots(*arguments)
+
+
+def test_slots_without_a_gpu_pass_none(fake: Any) -> None:
+    one = replace(RECIPE, epochs=1)
+    with LocalExecutor(local_slots([], cpu_slots=2, threads=3)) as executor:
+        wait([executor.submit(job(fake, key, one)) for key in "ab"])
+    for process in fake.processes():
+        assert not [word for word in process["argv"] if "gpu" in word]
+        assert process["threads"] == "3"

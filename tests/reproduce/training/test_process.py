@@ -1,5 +1,6 @@
 """One supervised process: its log is followed and nothing of it survives."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from reproduce.training import process as module
+from reproduce.training.commands import StopCommand
 from reproduce.training.log_parser import Error
 from reproduce.training.process import CaffeProcess, end_orphans, kernel_oom_kills
 
@@ -136,7 +138,7 @@ with CaffeProcess(["/bin/sh", "-c", "echo $$ > pid; exec sleep 60"], cwd=folder,
 
 def test_orphans_are_found_by_their_token(tmp_path: Path) -> None:
     mark, token = tmp_path / "mark", f"token of {tmp_path}"
-    mark.write_text(token)
+    mark.write_text(json.dumps({"token": token, "values": {}}))
     sleepers = [
         subprocess.Popen(["/bin/sleep", "60"], env={**os.environ, "METAQNN_PROCESS": value})
         for value in (token, "another")
@@ -152,6 +154,120 @@ def test_orphans_are_found_by_their_token(tmp_path: Path) -> None:
         for sleeper in sleepers:
             sleeper.kill()
             sleeper.wait()
+
+
+def test_a_torn_mark_is_of_a_process_that_never_began(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    for torn in ("", '{"token": "3f', '{"token": "3f0c", "values": {'):
+        mark.write_text(torn)
+        assert end_orphans(mark) == 0
+        assert not mark.exists()
+
+
+@pytest.mark.parametrize("how", ["exit 0", "exit 1", "exec sleep 60"])
+def test_a_session_of_its_own_does_not_outlive_the_process(tmp_path: Path, how: str) -> None:
+    """Such as a daemon that Caffe's wrapper has started: no signal to the group reaches it."""
+    script = f"setsid sleep 60 & echo $! > child; while ! [ -s child ]; do :; done; {how}"
+    with shell(tmp_path, script, timeout_s=1.0) as process:
+        child = int(wait_for(tmp_path / "child"))
+        list(process.events())
+    assert not runs(child)
+
+
+def test_a_process_that_cannot_be_logged_leaves_no_mark(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    with pytest.raises(IsADirectoryError), shell(tmp_path, "exit 0"):
+        pass
+    assert not (tmp_path / "mark").exists()
+
+
+# A stop command: here the local process stands for the client, such as ssh, of one elsewhere
+
+
+def stopper(tmp_path: Path, script: str) -> StopCommand:
+    """A command that notes its signal, then runs a script."""
+    script = f'echo "$1 $2" >> "$0"; {script}'
+    words = ("sh", "-c", script, str(tmp_path / "told"), "{signal}", "{solver}")
+    return StopCommand(words, {"solver": "s.prototxt"})
+
+
+def told(tmp_path: Path) -> list[str]:
+    path = tmp_path / "told"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+CLIENT = "trap 'echo ERROR: interrupted; exit 0' INT; while ! [ -e end ]; do sleep 0.02; done"
+
+
+def test_sigint_goes_through_the_stop_command_alone(tmp_path: Path) -> None:
+    """The client stays until Caffe, elsewhere, has written its snapshot and ended."""
+    with shell(
+        tmp_path, CLIENT, timeout_s=0.3, stop_command=stopper(tmp_path, f"touch {tmp_path}/end")
+    ) as process:
+        assert list(process.events()) == []
+    assert told(tmp_path) == ["INT s.prototxt"]
+    assert (process.ending.reason, process.ending.returncode) == ("timeout", 0)
+
+
+def test_where_the_stop_command_fails_the_client_gets_sigint(tmp_path: Path) -> None:
+    with shell(
+        tmp_path, CLIENT, timeout_s=0.3, stop_command=stopper(tmp_path, "exit 5")
+    ) as process:
+        complaints = [event.message for event in process.events() if isinstance(event, Error)]
+    assert "CAFFE_STOP" in complaints[0]
+    assert "exit code 5" in complaints[0]
+    assert complaints[1:] == ["ERROR: interrupted"]
+
+
+def test_sigkill_goes_both_ways(tmp_path: Path) -> None:
+    with shell(
+        tmp_path, CLIENT, timeout_s=0.2, grace_s=0.2, stop_command=stopper(tmp_path, "exit 0")
+    ) as process:
+        list(process.events())
+    assert told(tmp_path) == ["INT s.prototxt", "KILL s.prototxt"]
+    assert process.ending.returncode == -signal.SIGKILL
+
+
+def test_leaving_by_an_exception_uses_the_stop_command(tmp_path: Path) -> None:
+    command = stopper(tmp_path, f"touch {tmp_path}/end")
+
+    def fail() -> None:
+        with shell(tmp_path, CLIENT, stop_command=command):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert told(tmp_path) == ["INT s.prototxt"]
+
+
+@pytest.mark.parametrize(("code", "wanted"), [(0, []), (255, ["KILL s.prototxt"])])
+def test_a_client_that_fails_may_have_left_caffe_behind(
+    tmp_path: Path, code: int, wanted: list[str]
+) -> None:
+    """ssh exits 255 when its connection breaks. That there is nothing to end is no complaint."""
+    command = stopper(tmp_path, "exit 1")
+    with shell(tmp_path, f"exit {code}", stop_command=command) as process:
+        assert list(process.events()) == []
+    assert told(tmp_path) == wanted
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_orphans_elsewhere_are_ended_by_the_stop_command_of_today(tmp_path: Path) -> None:
+    """The mark remembers what the process was, and no command."""
+    command = stopper(tmp_path, "exit 0")
+    mark = tmp_path / "mark"
+    mark.write_text(json.dumps({"token": f"token of {tmp_path}", "values": {"solver": "old"}}))
+    assert end_orphans(mark, command.words) == 0
+    assert told(tmp_path) == ["KILL old"]
+    assert not mark.exists()
+    assert end_orphans(mark, command.words) == 0
+    assert told(tmp_path) == ["KILL old"]
+
+
+def test_the_mark_has_what_the_stop_command_needs(tmp_path: Path) -> None:
+    with shell(tmp_path, "cat mark >&2", stop_command=stopper(tmp_path, "exit 0")) as process:
+        list(process.events())
+    assert json.loads((tmp_path / "log").read_text())["values"] == {"solver": "s.prototxt"}
 
 
 def test_sigkill_is_out_of_memory_only_if_the_kernel_says_so(

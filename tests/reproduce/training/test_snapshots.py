@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from prototxt_gen import caffe_pb2
-from reproduce.training.snapshots import Snapshots, is_whole
+from reproduce.training.snapshots import MODEL, Snapshots, is_whole, remove_model, snapshot_bytes
 
 
 def state(iteration: int) -> bytes:
@@ -86,3 +86,37 @@ def test_removing(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 5
     snapshots.remove_all()
     assert [path.name for path in tmp_path.iterdir()] == ["net.prototxt"]
+
+
+def test_the_last_whole_one_is_never_removed_for_a_torn_one(tmp_path: Path) -> None:
+    write(tmp_path, 10)
+    write(tmp_path, 20)
+    snapshots = Snapshots(tmp_path, "snapshot_0")
+    whole = snapshots.at(20).state.read_bytes()
+    snapshots.at(20).state.write_bytes(whole[:-1])
+    snapshots.remove_before(20)
+    snapshots.remove_before(30)
+    assert is_whole(snapshots.at(10))
+    snapshots.at(20).state.write_bytes(whole)
+    snapshots.remove_before(20)
+    assert not snapshots.at(10).state.exists()
+
+
+def test_sizes_and_torn_ones(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, "snapshot_0")
+    assert (snapshots.largest(), snapshots.any_torn()) == (0, False)
+    write(tmp_path, 10)
+    size = len(state(10)) + len(model())
+    assert snapshot_bytes(snapshots.at(10)) == snapshots.largest() == size
+    assert not snapshots.any_torn()
+    snapshots.at(20).model.write_bytes(model()[:5])
+    assert snapshot_bytes(snapshots.at(20)) == 5
+    assert (snapshots.largest(), snapshots.any_torn()) == (size, True)
+
+
+def test_a_model_is_removed_alone(tmp_path: Path) -> None:
+    for name in (MODEL, "result.json"):
+        (tmp_path / name).touch()
+    remove_model(tmp_path)
+    remove_model(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -1,4 +1,4 @@
-"""One trial with the scripted `caffe`: the restart ladder, every failure, what lies on disk."""
+"""One trial with the scripted `caffe`: the restart ladder, going on, what lies on disk."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ from prototxt_gen import caffe_pb2
 from reproduce.training import process
 from reproduce.training.outcome import Outcome, TrialResult
 from reproduce.training.recipe import Recipe
+from reproduce.training.snapshots import remove_model
 from reproduce.training.trial import TrialError, run_trial
 from reproduce.training.trial_events import (
     EpochFinished,
@@ -208,62 +209,13 @@ def test_nan_at_every_rate(fake: Any) -> None:
     assert "nan" in result.message
 
 
-# Failures
-
-
-def test_nan_in_a_later_epoch(fake: Any) -> None:
-    fake.script(nan_at=25, accuracies=ACCURACIES)
-    result = fake.run(RECIPE)
-    assert (result.outcome, result.accuracies) == (Outcome.DIVERGED, (0.5, 0.6))
-    assert result.message == "training loss nan at iteration 25"
-    assert len(fake.processes()) == 2
+# Failures; test_failures.py has the table of them all
 
 
 def test_nan_without_the_rule(fake: Any) -> None:
     fake.script(nan_at=3)
     result = fake.run(replace(RECIPE, chance_accuracy=None))
     assert (result.outcome, result.accuracies) == (Outcome.DIVERGED, ())
-
-
-CRASHES = {
-    "segmentation fault": (
-        {"signal_at": [16, signal.SIGSEGV]},
-        "ended by SIGSEGV after iteration 15",
-    ),
-    "killed": ({"signal_at": [16, signal.SIGKILL]}, "ended by SIGKILL after iteration 15"),
-    "exits 0 early": ({"exit_at": [16, 0]}, "exit code 0 after iteration 15"),
-    "a line of severity F": ({"fatal_at": [16, "Check failed: x == y (1 vs. 2) "]}, "x == y"),
-    "a torn line": ({"torn_line_at": 15}, "ended by SIGKILL"),
-    "a torn test": ({"torn_test_at": 20}, "ended by SIGKILL"),
-    "a torn model": ({"torn_model_at": 20}, "ended by SIGKILL"),
-    "a torn solver state": ({"torn_state_at": 20}, "ended by SIGKILL"),
-    "never begins": ({"fatal_at": [-1, "Cannot use GPU in CPU-only Caffe"]}, "Cannot use GPU"),
-}
-
-
-@pytest.mark.parametrize("name", CRASHES)
-def test_crashes(fake: Any, name: str) -> None:
-    keys, message = CRASHES[name]
-    fake.script(**keys)
-    result = fake.run(RECIPE)
-    assert result.outcome is Outcome.CRASHED
-    assert message in result.message
-    assert len([event for event in fake.events if isinstance(event, Retried)]) == 1
-    begins = name == "never begins"
-    assert len(fake.processes()) == (2 if begins else 3)
-    assert len(result.accuracies) == (0 if begins else 1)
-
-
-@pytest.mark.parametrize("name", [name for name in CRASHES if name != "never begins"])
-def test_a_retry_goes_on_from_the_newest_whole_snapshot(fake: Any, name: str) -> None:
-    fake.script()
-    wanted = run_trial(fake.run_folder / "trials" / "b", fake.run_folder, "", RECIPE, fake.caffe)
-    fake.record.unlink()
-    fake.script(processes={"1": CRASHES[name][0]})
-    result = run_trial(fake.folder, fake.run_folder, "", RECIPE, fake.caffe, fake.events.append)
-    assert replace(result, seconds=0) == replace(wanted, seconds=0)
-    iteration = 20 if name == "a torn test" else 10
-    assert fake.processes()[2]["argv"][-1].endswith(f"snapshot_0_iter_{iteration}.solverstate")
 
 
 def test_retries_are_counted_per_trial(fake: Any) -> None:
@@ -283,30 +235,6 @@ def test_no_retries(fake: Any) -> None:
     assert len(fake.processes()) == 1
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {"fatal_at": [5, "Check failed: error == cudaSuccess (2 vs. 0)  out of memory"]},
-        {"print_at": [5, "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB", 1]},
-        {
-            "print_at": [
-                5,
-                "terminate called after throwing an instance of 'std::bad_alloc'\n"
-                "  what():  std::bad_alloc",
-                134,
-            ]
-        },
-        {"print_at": [5, "Traceback (most recent call last):\nMemoryError", 1]},
-    ],
-    ids=["cuda", "torch", "c++", "python"],
-)
-def test_out_of_memory_is_not_retried(fake: Any, keys: dict[str, Any]) -> None:
-    fake.script(**keys)
-    result = fake.run(RECIPE)
-    assert result.outcome is Outcome.OUT_OF_MEMORY
-    assert len(fake.processes()) == 1
-
-
 def test_killed_by_the_kernel(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(100))
     monkeypatch.setattr(process, "kernel_oom_kills", lambda: next(counts))
@@ -316,23 +244,6 @@ def test_killed_by_the_kernel(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "kernel" in result.message
 
 
-def test_another_cuda_error_is_a_crash(fake: Any) -> None:
-    fake.script(fatal_at=[5, "Check failed: error == cudaSuccess (10 vs. 0)  invalid device"])
-    assert fake.run(RECIPE).outcome is Outcome.CRASHED
-
-
-@pytest.mark.parametrize("ignore_sigint", [False, True])
-def test_timeout(fake: Any, ignore_sigint: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = process.CaffeProcess.__init__.__kwdefaults__
-    monkeypatch.setitem(defaults, "grace_s", 0.3)
-    fake.script(hang_at=15, ignore_sigint=ignore_sigint, child=True)
-    result = fake.run(replace(RECIPE, timeout_s=0.5))
-    assert result.outcome is Outcome.TIMEOUT
-    assert "0.5 s" in result.message
-    assert len(fake.processes()) == 3
-    assert result.seconds < 10
-
-
 def test_a_timeout_is_retried_from_caffes_last_snapshot(fake: Any) -> None:
     fake.script(processes={"1": {"hang_at": 15}})
     result = fake.run(replace(RECIPE, timeout_s=0.5))
@@ -340,21 +251,44 @@ def test_a_timeout_is_retried_from_caffes_last_snapshot(fake: Any) -> None:
     assert fake.processes()[2]["argv"][-1].endswith("snapshot_0_iter_15.solverstate")
 
 
+def test_a_model_that_was_not_kept_whole_is_trained_again(fake: Any) -> None:
+    """Caffe does not see that the disk had no space for the last kilobytes."""
+    recipe = replace(RECIPE, keep_model=True)
+    fake.script(accuracies=ACCURACIES, processes={"1": {"cut_state_at": 40}})
+    result = fake.run(recipe)
+    assert (result.outcome, result.accuracies) == (Outcome.FINISHED, tuple(ACCURACIES))
+    assert fake.processes()[2]["argv"][-1].endswith("snapshot_0_iter_30.solverstate")
+    assert "model.caffemodel" in fake.files()
+    (retried,) = [event for event in fake.events if isinstance(event, Retried)]
+    assert "without a whole snapshot" in retried.reason
+    assert [e.epoch for e in fake.events if isinstance(e, EpochFinished)] == [1, 2, 3, 4]
+
+
 # Stopping and going on
+
+
+def stop_at(fake: Any, iteration: int) -> threading.Event:
+    """An event that is set when the iteration's line of loss has been read."""
+    stop = threading.Event()
+
+    def listen(event: object) -> None:
+        if isinstance(event, TrainProgress) and event.iteration == iteration:
+            stop.set()
+
+    fake.on_event = listen
+    return stop
 
 
 def test_stop_and_go_on(fake: Any) -> None:
     fake.script(hang_at=25, accuracies=ACCURACIES)
-    stop = threading.Event()
-    timer = threading.Timer(0.5, stop.set)
-    timer.start()
-    result = fake.run(RECIPE, stop=stop)
+    result = fake.run(RECIPE, stop=stop_at(fake, 20))
     assert (result.outcome, result.accuracies) == (Outcome.STOPPED, (0.5, 0.6))
     assert "result.json" not in fake.files()
     fake.script(accuracies=ACCURACIES)
     result = fake.run(RECIPE)
     assert (result.outcome, result.accuracies) == (Outcome.FINISHED, tuple(ACCURACIES))
-    assert fake.processes()[-1]["argv"][-1].endswith("snapshot_0_iter_25.solverstate")
+    start = [event for event in fake.events if isinstance(event, PhaseStarted)][-1]
+    assert 20 < start.from_iteration <= 25  # Caffe's own snapshot, written as it was stopped
 
 
 def test_someone_elses_sigint_stops_the_trial(fake: Any) -> None:
@@ -397,6 +331,24 @@ def test_spent_retries_stay_spent(fake: Any) -> None:
 def test_the_limits_may_change_between_runs(fake: Any) -> None:
     first = fake.run(RECIPE)
     assert fake.run(replace(RECIPE, timeout_s=3.0, retries=4)) == first
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_keeping_the_model_may_change_while_it_trains(fake: Any, keep: bool) -> None:
+    fake.script(hang_at=25)
+    fake.run(replace(RECIPE, keep_model=not keep), stop=stop_at(fake, 20))
+    fake.script()
+    assert fake.run(replace(RECIPE, keep_model=keep)).outcome is Outcome.FINISHED
+    assert ("model.caffemodel" in fake.files()) is keep
+
+
+def test_a_model_may_be_removed_after_the_end(fake: Any) -> None:
+    recipe = replace(RECIPE, keep_model=True)
+    first = fake.run(recipe)
+    remove_model(fake.folder)
+    assert fake.run(recipe) == fake.run(RECIPE) == first
+    assert len(fake.processes()) == 2
+    assert "model.caffemodel" not in fake.files()
 
 
 def test_another_recipe_or_net_is_refused(fake: Any) -> None:

@@ -1,7 +1,9 @@
 """The same trials with real Caffe and with the embedded one, on two classes of tiny images."""
 
 import os
+import shlex
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from prototxt_gen import caffe_pb2
 from prototxt_gen.solver import solver_text
 from reproduce.training.caffe import Caffe, find_caffe
 from reproduce.training.log_parser import Fatal, TestOutput, parse_events
-from reproduce.training.outcome import Outcome
+from reproduce.training.outcome import Outcome, TrialResult
+from reproduce.training.preflight import preflight
 from reproduce.training.process import CaffeProcess
 from reproduce.training.recipe import Recipe
 from reproduce.training.snapshots import Snapshots, is_whole
@@ -116,6 +119,16 @@ def test_it_learns(run_folder: Path, caffe: Caffe) -> None:
     assert not list(folder.glob("snapshot_*"))
 
 
+def test_preflight(run_folder: Path, caffe: Caffe) -> None:
+    folder = run_folder / "preflight"
+    measured = preflight(folder, run_folder, NET, RECIPE, caffe)
+    assert {path.name for path in folder.iterdir()} == {"train.log", "resume.log"}
+    assert measured.seconds_per_iteration > 0
+    assert measured.startup_seconds > 0
+    parameters = 36 * 8 + 8 + 8 * 2 + 2  # weights, and Adam's two moments of each, as float32
+    assert 12 * parameters < measured.snapshot_bytes < 12 * parameters + 4000
+
+
 def test_nan_restarts(run_folder: Path, caffe: Caffe) -> None:
     recipe = replace(RECIPE, base_lr=1e30, restart_factor=2e-32)
     events: list[object] = []
@@ -169,7 +182,7 @@ def test_a_snapshot_at_the_last_iteration_is_tested_once_more(
     (run_folder / "solver.prototxt").write_text(text)
     for log, snapshot in (("1.log", None), ("2.log", "snapshot_0_iter_20.solverstate")):
         with CaffeProcess(
-            caffe.train_argv("solver.prototxt", snapshot),
+            caffe.train(run_folder, "solver.prototxt", snapshot).argv,
             cwd=run_folder,
             env=caffe.environment(os.environ),
             log=run_folder / log,
@@ -203,3 +216,24 @@ def test_a_torn_snapshot_is_never_offered(run_folder: Path, caffe: Caffe) -> Non
     assert result.outcome is Outcome.FINISHED
     for log in folder.glob("*.log"):
         assert not [event for event in parse_events(log) if isinstance(event, Fatal)]
+
+
+@pytest.mark.slow
+def test_a_full_disk(
+    run_folder: Path, caffe: Caffe, on_small_disk: Callable[..., list[TrialResult]]
+) -> None:
+    """A disk with room for one snapshot of 0.9 MB; the second one fails."""
+    net = NET.replace("num_output: 8 ", "num_output: 2000 ")
+    recipe = replace(RECIPE, base_lr=0.001, keep_model=True, retries=0)
+    full, still_full, resumed = on_small_disk(
+        'disk 1500k; cp -R "$DATA" "$DISK"; drive; drive; disk 8m; drive',
+        net,
+        recipe,
+        DATA=str(run_folder / "data"),
+        CAFFE=shlex.join(caffe.argv),
+    )
+    for result in (full, still_full):
+        assert result.outcome is Outcome.STOPPED
+        assert result.message.startswith("no space left on the disk of ")
+        assert len(result.accuracies) == 1
+    assert (resumed.outcome, len(resumed.accuracies)) == (Outcome.FINISHED, 3)

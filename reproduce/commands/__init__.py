@@ -1,0 +1,1 @@
+"""The commands of `metaqnn`, by what they do: run, read, exchange with other programs."""

@@ -1,0 +1,175 @@
+"""Is this machine ready for a run? Each check says what it found and, if need be, what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from data_prep.errors import DataError
+from data_prep.manifest import FILE_NAME, read_manifest
+from reproduce.before_search import in_bytes
+from reproduce.driver import PREPARE, agent_of
+from reproduce.estimate import estimate, typical_nets
+from reproduce.experiments.schema import Experiment
+from reproduce.options import Options
+from reproduce.run import RunError, owner
+from reproduce.training.caffe import Caffe, CaffeError, find_caffe
+
+Level = Literal["ok", "warning", "failure"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found; `remedy` says what to do where it is not well."""
+
+    check: str
+    level: Level
+    found: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def examine(
+    experiment: Experiment, run_folder: Path, options: Options, environment: Mapping[str, str]
+) -> list[Finding]:
+    """Check what a run of an experiment in a folder would need, without starting it."""
+    findings: list[Finding] = []
+    caffe: Caffe | None = None
+    try:
+        caffe = find_caffe(environment, run_folder)
+        findings.append(_ok("caffe", f"{caffe} ({caffe.kind}): {' '.join(caffe.argv)}"))
+        if caffe.warning:
+            findings.append(Finding("caffe", "warning", caffe.warning))
+    except CaffeError as error:
+        findings.append(Finding("caffe", "failure", str(error)))
+    findings.append(_pycaffe())
+    findings += _devices(caffe, options)
+    findings += _disk(experiment, run_folder, options)
+    findings += _data(experiment, options, environment)
+    findings += _permissions(run_folder, options)
+    findings += _run(run_folder)
+    return findings
+
+
+def _ok(check: str, found: str) -> Finding:
+    return Finding(check, "ok", found)
+
+
+def _pycaffe() -> Finding:
+    if find_spec("caffe") is None:
+        return _ok("pycaffe", "none installed; none is needed")
+    return _ok("pycaffe", "a module named `caffe` is installed; the runs do not use it")
+
+
+def _devices(caffe: Caffe | None, options: Options) -> Iterator[Finding]:
+    yield _ok("cpu", f"{os.cpu_count()} CPUs, {options.local_slots} trials at a time")
+    if caffe is None:
+        return
+    for gpu in options.gpus:
+        failure = _device_failure(caffe, gpu)
+        if failure:
+            yield Finding(
+                f"gpu {gpu}", "failure", failure, "name GPUs that this caffe can use, or none"
+            )
+        else:
+            yield _ok(f"gpu {gpu}", "caffe device_query finds it")
+
+
+def _device_failure(caffe: Caffe, gpu: int) -> str:
+    """Why caffe cannot use a GPU, in its own words; empty if it can."""
+    try:
+        done = subprocess.run(
+            [*caffe.argv, "device_query", f"--gpu={gpu}"],
+            env=caffe.environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return ""
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    fatal = next((line for line in lines if line.startswith(("F", "ERROR"))), "no word")
+    return f"caffe device_query --gpu={gpu}: {fatal.partition('] ')[2] or fatal}"
+
+
+def _disk(experiment: Experiment, run_folder: Path, options: Options) -> Iterator[Finding]:
+    agent = agent_of(experiment)
+    cost = estimate(experiment, typical_nets(experiment, agent), options.local_slots)
+    free = shutil.disk_usage(_existing(run_folder)).free
+    found = f"{in_bytes(free)} free, a whole search may need {in_bytes(cost.disk_bytes)}"
+    if free < cost.disk_bytes:
+        yield Finding("disk", "warning", found, f"free some, or name another folder with {_RUN}")
+    else:
+        yield _ok("disk", found)
+
+
+_RUN = "RUN= (--run)"
+
+
+def _data(
+    experiment: Experiment, options: Options, environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    dataset = experiment.data.dataset
+    user_files = environment.get("DATA_DIR")
+    if user_files and not Path(user_files).is_dir():
+        yield Finding("data", "failure", f"DATA_DIR={user_files} is no folder", "name one")
+    if dataset not in PREPARE:
+        yield Finding(
+            "data", "failure", f"{dataset} cannot be prepared", f"there are: {', '.join(PREPARE)}"
+        )
+        return
+    prepared = sorted(options.data.glob(f"{dataset}-*/{FILE_NAME}"))
+    if not prepared:
+        yield _ok("data", f"{dataset} is not prepared in {options.data} yet; a run does that")
+    for manifest in prepared:
+        try:
+            read_manifest(manifest.parent)
+            yield _ok("data", f"{manifest.parent} is complete")
+        except DataError as error:
+            yield Finding("data", "failure", str(error))
+
+
+def _permissions(run_folder: Path, options: Options) -> Iterator[Finding]:
+    for what, folder in (
+        ("run folder", run_folder),
+        ("data folder", options.data),
+        ("cache", options.cache),
+    ):
+        there = _existing(folder)
+        if os.access(there, os.W_OK | os.X_OK):
+            yield _ok("permissions", f"{what} {folder} can be written")
+        else:
+            yield Finding(
+                "permissions", "failure", f"{what}: {there} cannot be written", "choose another"
+            )
+
+
+def _run(run_folder: Path) -> Iterator[Finding]:
+    try:
+        driver = owner(run_folder)
+    except RunError as error:
+        yield Finding("run", "failure", str(error))
+        return
+    if driver is not None:
+        yield Finding(
+            "run", "warning", f"{run_folder} is being run by {driver}", "`metaqnn stop` ends it"
+        )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

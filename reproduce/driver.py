@@ -1,0 +1,243 @@
+"""One run under way: data, the check of its trainer, the search; the one writer of its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.manifest import Manifest
+from data_prep.mnist import prepare_mnist
+from reproduce.display import Display
+from reproduce.experiments.schema import Experiment
+from reproduce.kept_models import KeptModels
+from reproduce.nets import PreparedData
+from reproduce.options import Options
+from reproduce.pace import RunPace
+from reproduce.run import RunError, provenance
+from reproduce.search.agent import Agent
+from reproduce.search.cost_cap import CostCap, CostCapError
+from reproduce.search.loop import Resumed, Sampled, SearchEvent, Stopped, Trained, search
+from reproduce.search.replay_memory import ReplayMemory
+from reproduce.search.space import SearchSpace
+from reproduce.trainer import ExplorationTrainer
+from reproduce.training.caffe import Caffe
+from reproduce.training.executors import ClosingExecutor, Job, LocalExecutor, local_slots
+from reproduce.training.trial import TrialEvent
+
+PREPARE: dict[str, Callable[..., Manifest]] = {"mnist": prepare_mnist}
+
+
+def agent_of(experiment: Experiment) -> Agent:
+    """The experiment's agent, over its space and below its cost cap.
+
+    Raises:
+        CostCapError: if the cap leaves no net.
+    """
+    space = SearchSpace(experiment.space.rules(experiment.data))
+    cap, training = None, experiment.exploration
+    if experiment.budget.cap is not None:
+        cost, most = experiment.budget.cap
+        channels, side, _ = experiment.data.image
+        cap = CostCap(
+            space,
+            channels,
+            most,
+            of=cost,
+            image=side,
+            gap=training.gap,
+            dropout=training.dropout,
+            batch=training.batch,
+        )
+    return Agent(space, experiment.q_learning.constants, cap)
+
+
+def kept_by_cap(experiment: Experiment, agent: Agent) -> dict[str, float | str] | None:
+    """How much of the space the cost cap keeps; None without a cap.
+
+    Raises:
+        CostCapError: if the schedule wants more models than there are.
+    """
+    total = agent.space.counts().architectures
+    low, high = agent.cap.count() if agent.cap else (total, total)
+    models = sum(stage.models for stage in experiment.q_learning.stages)
+    if models > low:
+        raise CostCapError(f"the schedule wants {models} models of a space of {low:g}")
+    if agent.cap is None:
+        return None
+    cap = agent.cap
+    return {"of": cap.of, "at_most": cap.at_most, "low": low, "high": high, "architectures": total}
+
+
+class Driver:
+    """One run under way."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        memory: ReplayMemory,
+        caffe: Caffe,
+        options: Options,
+        display: Display,
+        agent: Agent,
+    ) -> None:
+        self.experiment, self.folder, self.memory = experiment, folder, memory
+        self.caffe, self.options, self.display, self.agent = caffe, options, display, agent
+        self.pace = RunPace(experiment)
+        self.again = 0  # samples of trained nets since the last new one
+
+    def announce(self, kept: dict[str, float | str] | None) -> None:
+        """Say what is about to run, and keep it with the run.
+
+        A run that goes on elsewhere names all its devices; `kept` is what the cost cap keeps.
+        """
+        experiment, memory = self.experiment, self.memory
+        trainer, device = f"{self.caffe} ({self.caffe.kind})", self.options.device
+        earlier = memory.get("trainer")
+        if earlier is None:
+            memory.put(
+                trainer=trainer,
+                device=device,
+                provenance=provenance(experiment, trainer, device),
+                cost_cap=kept,
+            )
+        elif earlier != trainer:
+            raise RunError(
+                f"{self.folder} was trained by {earlier}, not by {trainer}: "
+                "name that one with CAFFE=..., or another run with RUN=..."
+            )
+        elif device not in (devices := memory.get("device")).split(", then "):
+            memory.put(device=f"{devices}, then {device}")
+        memory.put(options=self.options.to_json())
+        say = self.display.line
+        say(
+            f"MetaQNN on {experiment.title}: preset {experiment.preset}, "
+            f"budget {experiment.budget_name}, seed {experiment.seed}"
+        )
+        say(f"Trainer: {trainer}, on {device}")
+        if self.caffe.warning:
+            say(f"    {self.caffe.warning}")
+        say(f"Run: {self.folder}")
+
+    def prepare(self, user_files: str | None) -> None:
+        """Prepare the data set, unless it is there.
+
+        Raises:
+            RunError: if this package cannot prepare it, or it is not what the experiment says.
+        """
+        said, data = self.experiment.data, self.options.data
+        if said.dataset not in PREPARE:
+            known = ", ".join(PREPARE)
+            raise RunError(f"data set {said.dataset} cannot be prepared yet; there are: {known}")
+        self.display.line("Data:")
+        manifest = PREPARE[said.dataset](
+            data,
+            data_dir=Path(user_files) if user_files else None,
+            seed=self.experiment.seed,
+            validation=said.validation,
+            subset=self.experiment.budget.train_subset,
+            cache=self.options.cache,
+            progress=None,
+        )
+        self.data = PreparedData.beside(self.folder, data, manifest)
+        self._compare(manifest)
+        self.memory.put(data=json.loads(json.dumps(asdict(manifest))))
+        counts = ", ".join(f"{name} {db.records:,}" for name, db in manifest.databases.items())
+        self.display.line(f"    {data / manifest.folder}: {counts}")
+
+    def _compare(self, manifest: Manifest) -> None:
+        said = self.experiment.data
+        found = {name: database.records for name, database in manifest.databases.items()}
+        for what, one, other in (
+            ("image", said.image, manifest.shape),
+            ("classes", said.classes, manifest.classes),
+            ("train_images", said.train_images, found["train_full"]),
+            ("test_images", said.test_images, found["test"]),
+        ):
+            if one != other:
+                raise RunError(f"the experiment says data.{what} {one}, the data has {other}")
+
+    def search(self) -> None:
+        """Run or resume the search.
+
+        Raises:
+            RunError: if it was stopped before its end.
+        """
+        experiment, agent = self.experiment, self.agent
+        stages = experiment.q_learning.stages
+        total = sum(stage.models for stage in stages)
+        trials = self.memory.trials()
+        for trial in trials:
+            self.pace.sampled(trial.architecture)
+            self.pace.trained(trial)
+        keep = experiment.exploration.keep_models
+        self.models = KeptModels(self.folder, keep, trials)
+        done = sum(trial.reward is not None for trial in trials)
+        self.display.line(
+            f"Search: {total} models over ε {stages[0].epsilon:g} to {stages[-1].epsilon:g}, "
+            f"{experiment.exploration.epochs} epochs of {experiment.train_images:,} images each"
+            + (f"; {done} are trained already" if done else "")
+        )
+        with self.executor() as executor:
+            trainer = ExplorationTrainer(
+                experiment, agent.space, self.data, self.folder, self.caffe, executor
+            )
+            self.pace.slots = trainer.slots
+            self.memory.put(slots=trainer.slots)
+            events = search(
+                self.memory,
+                agent,
+                np.random.default_rng(experiment.seed),
+                stages,
+                experiment.q_learning.replays,
+                trainer,
+                batched=frozenset(experiment.q_learning.batched),
+            )
+            for event in events:
+                self._show(event, total)
+
+    def executor(self) -> ClosingExecutor:
+        """What runs the trials; the cluster's is imported only where it is asked for."""
+        options = self.options
+        if options.executor == "ray":
+            from reproduce.training.ray_executor import RayExecutor
+
+            return RayExecutor(
+                gpus=options.gpus_per_trial,
+                cpus=options.cpus_per_trial,
+                address=options.ray_address,
+                data=options.data / self.data.manifest.folder,
+                on_event=self._trial_event,
+            )
+        slots = local_slots(options.gpus, options.slots_per_gpu, options.cpu_slots, options.threads)
+        return LocalExecutor(slots, self._trial_event)
+
+    def _trial_event(self, job: Job, event: TrialEvent) -> None:
+        several = self.pace.slots > 1
+        self.display.trial_event(event, f"{job.folder.name} " if several else "")
+
+    def _show(self, event: SearchEvent, total: int) -> None:
+        match event:
+            case Sampled(duplicate=True):
+                self.again += 1
+            case Sampled(sample, architecture):
+                self.pace.sampled(architecture)
+                repeats = f" (after {self.again} samples of trained nets)" if self.again else ""
+                self.again = 0
+                self._head(sample.epsilon, architecture + repeats, total)
+            case Resumed(trial):
+                self._head(trial.epsilon, f"{trial.architecture}, resumed", total)
+            case Stopped(_, result):
+                raise RunError(f"{result.message}; the same command goes on from here")
+            case Trained(trial):
+                self.pace.trained(trial)
+                self.models.trained(trial)
+
+    def _head(self, epsilon: float, what: str, total: int) -> None:
+        trained = sum(self.memory.unique_per_epsilon().values())
+        left = self.pace.seconds_left(total - trained, self.options.finals)
+        self.display.heading(f"[{trained + 1}/{total}] ε {epsilon:g} {what}", left)

@@ -1,0 +1,98 @@
+"""How long training takes, learned from the trainings of a run so far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prototxt_gen.notation import parse
+from prototxt_gen.shapes import Padding, total_cost
+from reproduce.estimate import training_flop
+from reproduce.experiments.schema import Experiment
+from reproduce.search.replay_memory import Trial
+
+PREFLIGHT = "preflight"
+"""The key under which a replay memory keeps what the check of a run's trainer has measured."""
+
+
+class Pace:
+    """Estimates how long training takes: a time to start each process, and a speed.
+
+    Work is counted in forward multiply-accumulates × images. Both constants are least-squares
+    fits to the trainings so far, beside one imagined training that stands for a laptop.
+    """
+
+    def __init__(self) -> None:
+        self._rows = [(2.0, 3e11, 20.0)]
+
+    def calibrate(self, startup: float, work_per_second: float) -> None:
+        """Put what was measured on this device in the laptop's place."""
+        work = 10 * work_per_second
+        self._rows[0] = (2.0, work, 2 * startup + work / work_per_second)
+
+    def add(self, processes: int, work: float, seconds: float) -> None:
+        """Count a finished training."""
+        self._rows.append((processes, work, seconds))
+
+    def estimate(self, processes: float, work: float) -> float:
+        """Seconds that more processes with so much work in all will take."""
+        table = np.array(self._rows)
+        scale = table[:, :2].max(axis=0)
+        fit, *_ = np.linalg.lstsq(table[:, :2] / scale, table[:, 2], rcond=None)
+        if fit.min() < 0:  # the times scatter more than they tell: take the speed alone
+            fit = np.array([0.0, table[:, 2].sum() / (table[:, 1] / scale[1]).sum()])
+        return float(np.array([processes, work]) / scale @ fit)
+
+
+class RunPace:
+    """The time that a run still needs; nets to come are taken for the average of those so far."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._pace = Pace()
+        self._nets = self._macs = 0
+        self.slots = 1
+
+    def calibrate(self, startup: float, flop_per_second: float) -> None:
+        """Take up the startup time of a process, in seconds, and the speed of training."""
+        self._pace.calibrate(startup, flop_per_second / training_flop(1))
+
+    def macs(self, architecture: str, padding: Padding | None = None) -> int:
+        """Forward multiply-accumulates for one image."""
+        padding = padding or self._experiment.exploration.padding
+        return total_cost(parse(architecture), self._experiment.data.image, padding).macs
+
+    def sampled(self, architecture: str) -> None:
+        """Count a net of the search."""
+        self._nets += 1
+        self._macs += self.macs(architecture)
+
+    def trained(self, trial: Trial) -> None:
+        """Learn from a trial, if it has been trained."""
+        if trial.result is not None and trial.result.seconds > 0:
+            epochs = len(trial.result.accuracies) + trial.result.restarts
+            processes = 2 + trial.result.restarts
+            work = self.macs(trial.architecture) * epochs * self._experiment.train_images
+            self._pace.add(processes, work, trial.result.seconds)
+
+    def search_seconds(self, models: int) -> float:
+        """For so many more models; 0 before the first one is known."""
+        if not models or not self._nets:
+            return 0.0
+        training = self._experiment.exploration
+        each = self._macs / self._nets * training.epochs * self._experiment.train_images
+        return self._pace.estimate(2 * models, models * each) / self.slots
+
+    def training_seconds(self, macs: float, epochs: int) -> float:
+        """For a final training on all images."""
+        return self._pace.estimate(1, macs * epochs * self._experiment.data.train_images)
+
+    def seconds_left(self, models: int, finals: bool) -> float:
+        """For so many more models and, where they are wanted, the final trainings."""
+        seconds, experiment = self.search_seconds(models), self._experiment
+        if finals and experiment.final is not None and self._nets:
+            seconds += self.training_seconds(self._macs / self._nets, experiment.final.epochs)
+        if finals:
+            for net in experiment.published:
+                macs = self.macs(net.net.notation, net.padding)
+                seconds += self.training_seconds(macs, net.epochs)
+        return seconds

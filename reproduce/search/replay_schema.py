@@ -1,0 +1,123 @@
+"""The tables of the replay memory, version by version.
+
+A new file is made by all scripts in turn, an older one is brought up to date by those that it
+lacks; each is one transaction. `PRAGMA user_version` tells how many a file has had.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+_VERSION_1 = """
+CREATE TABLE run (
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+-- One row per distinct architecture; outcome is null until it has been trained.
+CREATE TABLE trials (
+  id INTEGER PRIMARY KEY,
+  architecture TEXT NOT NULL UNIQUE,
+  epsilon REAL NOT NULL,
+  outcome TEXT,
+  reward REAL,
+  result TEXT
+) STRICT;
+-- One row per sample, duplicates included, in the order of sampling; completed is the position
+-- in the order of completion, from 1.
+CREATE TABLE samples (
+  id INTEGER PRIMARY KEY,
+  trial INTEGER NOT NULL REFERENCES trials,
+  epsilon REAL NOT NULL,
+  completed INTEGER UNIQUE,
+  sampled_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX samples_pending ON samples (id) WHERE completed IS NULL;
+-- Nets trained on all training data and tested on the test set.
+CREATE TABLE finals (
+  id TEXT PRIMARY KEY,
+  architecture TEXT NOT NULL,
+  result TEXT NOT NULL
+) STRICT;
+CREATE TABLE q_values (
+  pair INTEGER PRIMARY KEY,
+  value REAL NOT NULL
+) STRICT;
+"""
+
+_VERSION_2 = """
+-- What orders sampling, completion and replays: the number of samples completed when this one
+-- was sampled, and when its replays were done (null: not yet, or none as it gave no reward).
+ALTER TABLE samples ADD COLUMN sampled_after INTEGER;
+ALTER TABLE samples ADD COLUMN replayed_after INTEGER;
+-- Wall clock, UTC. A trial's start is its last one, of several; place is where it ran.
+ALTER TABLE samples ADD COLUMN completed_at TEXT;
+ALTER TABLE trials ADD COLUMN started_at TEXT;
+ALTER TABLE trials ADD COLUMN finished_at TEXT;
+ALTER TABLE trials ADD COLUMN place TEXT;
+-- Version 1 replayed each sample as it was completed.
+UPDATE samples SET replayed_after = completed
+  WHERE trial IN (SELECT id FROM trials WHERE reward IS NOT NULL);
+-- A run on one place at a time sampled when all before was completed. Of several places the
+-- order of sampling and completion was not kept: sampled_after stays null.
+UPDATE samples SET sampled_after = id - 1
+  WHERE (SELECT replace(value, ', then ', '') FROM run WHERE key = 'device') NOT LIKE '%,%'
+  AND NOT EXISTS (
+    SELECT 1 FROM samples WHERE completed IS NOT id AND id < (SELECT max(id) FROM samples)
+  );
+"""
+
+_SCRIPTS = (_VERSION_1, _VERSION_2)
+
+SCHEMA_VERSION = len(_SCRIPTS)
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open a file of the newest version, with manual transactions.
+
+    A writer creates it, or brings it up to date. A reader of an older one gets an updated copy
+    in memory.
+
+    Raises:
+        sqlite3.Error: if it cannot be opened, is of a newer version or no replay memory.
+    """
+    address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    db = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
+        version = _version(db)
+        if read_only and not version:
+            raise sqlite3.DatabaseError("it is empty")
+        if not read_only:
+            db.execute("PRAGMA journal_mode = WAL")
+            # In WAL mode nothing is lost to a killed process; a power cut may undo the last
+            # steps, which the search then repeats from the random state before them.
+            db.execute("PRAGMA synchronous = NORMAL")
+            _migrate(db, version)
+        elif version < SCHEMA_VERSION:
+            copy = sqlite3.connect(":memory:", isolation_level=None)
+            db.backup(copy)
+            _migrate(copy, version)
+            copy.execute("PRAGMA query_only = ON")
+            db.close()
+            return copy
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    """How many scripts an open file has had; 0 if it is empty."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise sqlite3.DatabaseError(
+            f"schema version {version}, this program knows {SCHEMA_VERSION}"
+        )
+    if not version and db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise sqlite3.DatabaseError("its tables are not a replay memory's")
+    return version
+
+
+def _migrate(db: sqlite3.Connection, version: int) -> None:
+    for number, script in enumerate(_SCRIPTS[version:], start=version + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -1,0 +1,170 @@
+"""What a run is doing or has done, read from its folder by anyone at any time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reproduce.experiments.schema import Experiment
+from reproduce.pace import PREFLIGHT, RunPace
+from reproduce.results.summary import best_trial
+from reproduce.run import REPLAY_MEMORY, Owner, frozen, owner
+from reproduce.search.loop import current_stage
+from reproduce.search.replay_memory import ReplayMemory, Trial, read_replay_memory
+from reproduce.trainer import trial_folder
+from reproduce.training.log_parser import TrainLoss, parse_events
+from reproduce.training.progress import Progress
+
+State = Literal["running", "complete", "not running"]
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One ε: distinct nets trained of those wanted, all samples, and the mean of their rewards."""
+
+    epsilon: float
+    trained: int
+    wanted: int
+    samples: int
+    mean_reward: float | None
+
+
+@dataclass(frozen=True)
+class TrialUnderWay:
+    """A trial that training has begun and not ended."""
+
+    id: int
+    architecture: str
+    epsilon: float
+    started_at: str | None
+    place: str | None
+    attempt: int
+    iteration: int
+    loss: float | None
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run's state.
+
+    `seconds_left` is an estimate for the search alone; None where nothing is known of the device.
+    """
+
+    run: str
+    experiment: str
+    preset: str
+    budget: str
+    seed: int
+    state: State
+    owner: Owner | None
+    trainer: str | None
+    device: str | None
+    trained: int
+    wanted: int
+    epsilon: float | None
+    stages: tuple[StageStatus, ...]
+    outcomes: dict[str, int]
+    under_way: tuple[TrialUnderWay, ...]
+    best: str | None
+    best_reward: float | None
+    finals: tuple[str, ...]
+    seconds_left: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def status(run: Path) -> Status:
+    """Read a run's status; the run may be under way, dead or complete.
+
+    Raises:
+        RunError, ExperimentError, ReplayMemoryError: if the folder holds no run that can be read.
+    """
+    experiment, driver = frozen(run), owner(run)
+    with read_replay_memory(run / REPLAY_MEMORY) as memory:
+        trials = memory.trials()
+        stages = _stages(experiment, memory, trials)
+        trained = sum(stage.trained for stage in stages)
+        wanted = sum(stage.wanted for stage in stages)
+        state: State = "complete" if trained >= wanted else "not running"
+        best = best_trial(trials)
+        return Status(
+            run=str(run),
+            experiment=experiment.name,
+            preset=experiment.preset,
+            budget=experiment.budget_name,
+            seed=experiment.seed,
+            state="running" if driver else state,
+            owner=driver,
+            trainer=memory.get("trainer"),
+            device=memory.get("device"),
+            trained=trained,
+            wanted=wanted,
+            epsilon=current_stage(experiment.q_learning.stages, memory.unique_per_epsilon()),
+            stages=stages,
+            outcomes=dict(Counter(t.outcome for t in trials if t.outcome is not None)),
+            under_way=tuple(_under_way(run, trial) for trial in trials if trial.outcome is None),
+            best=best.architecture if best else None,
+            best_reward=best.reward if best else None,
+            finals=tuple(memory.finals()),
+            seconds_left=_seconds_left(experiment, memory, trials, wanted - trained),
+        )
+
+
+def _stages(
+    experiment: Experiment, memory: ReplayMemory, trials: list[Trial]
+) -> tuple[StageStatus, ...]:
+    rewards = {trial.id: trial.reward for trial in trials}
+    trained, samples = memory.unique_per_epsilon(), memory.samples()
+    out = []
+    for stage in experiment.q_learning.stages:
+        of_stage = [rewards[s.trial] for s in samples if s.epsilon == stage.epsilon]
+        known = [reward for reward in of_stage if reward is not None]
+        mean = sum(known) / len(known) if known else None
+        count = trained.get(stage.epsilon, 0)
+        out.append(StageStatus(stage.epsilon, count, stage.models, len(of_stage), mean))
+    return tuple(out)
+
+
+def _under_way(run: Path, trial: Trial) -> TrialUnderWay:
+    """Where a trial stands, told by its logs: `caffe_<attempt>_<process>.log`."""
+    logs: dict[int, list[tuple[int, Path]]] = {}
+    for path in trial_folder(run, trial.id).glob("caffe_*_*.log"):
+        attempt, number = (int(part) for part in path.stem.split("_")[1:])
+        logs.setdefault(attempt, []).append((number, path))
+    progress, loss, attempt = Progress(), None, max(logs, default=0)
+    for _, path in sorted(logs.get(attempt, [])):
+        events = parse_events(path)
+        progress.replay(events)
+        loss = next((e.loss for e in reversed(events) if isinstance(e, TrainLoss)), loss)
+    return TrialUnderWay(
+        trial.id,
+        trial.architecture,
+        trial.epsilon,
+        trial.started_at,
+        trial.place,
+        attempt,
+        progress.reached,
+        loss,
+        tuple(row.accuracy for _, row in sorted(progress.rows.items())),
+    )
+
+
+def _seconds_left(
+    experiment: Experiment, memory: ReplayMemory, trials: list[Trial], models: int
+) -> float | None:
+    pace = RunPace(experiment)
+    pace.slots = memory.get("slots") or 1
+    speed = memory.get(PREFLIGHT)
+    if speed is not None:
+        pace.calibrate(speed["startup_seconds"], speed["flop_per_second"])
+    elif not any(trial.result and trial.result.seconds for trial in trials):
+        return None
+    for trial in trials:
+        pace.sampled(trial.architecture)
+        pace.trained(trial)
+    return pace.search_seconds(models)
