@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import sys
 import time
@@ -163,10 +164,17 @@ def on_each_write(act: Callable[[bool], None]) -> None:
     def traced(statement: str) -> None:
         act(statement.lstrip().upper().startswith("COMMIT"))
 
+    connect = sqlite3.connect
+
+    def connect_traced(*args: object, **options: object) -> sqlite3.Connection:
+        connection = connect(*args, **options)  # type: ignore[call-overload]
+        connection.set_trace_callback(traced)
+        return connection
+
+    sqlite3.connect = connect_traced  # type: ignore[assignment]
+
     def hook(event: str, args: tuple[object, ...]) -> None:
-        if event == "sqlite3.connect/handle":
-            args[0].set_trace_callback(traced)  # type: ignore[attr-defined]
-        elif event == "open":
+        if event == "open":
             act(isinstance(args[2], int) and bool(args[2] & (os.O_WRONLY | os.O_RDWR)))
         elif event in ("os.rename", "os.remove", "os.mkdir", "subprocess.Popen"):
             act(True)

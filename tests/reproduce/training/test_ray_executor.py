@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -399,8 +398,6 @@ def nodes(fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     short.mkdir()
     monkeypatch.setenv("RAY_TMPDIR", str(short))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # nobody else may use what listens here
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     nodes = Nodes(tmp_path)
     try:
         yield nodes
