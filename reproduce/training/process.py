@@ -38,6 +38,7 @@ import ctypes, os, signal, sys
 parent, argv = int(sys.argv[1]), sys.argv[2:]
 for number in (signal.SIGINT, signal.SIGPIPE):
     signal.signal(number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())  # Ray's workers block SIGINT
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() == parent:
     try:

@@ -257,9 +257,11 @@ class RayExecutor:
         ) as error:
             self._died(launch, f"{type(error).__name__}: {_first_line(error)}")
         except of_ray.RayTaskError as error:
-            ours = not isinstance(error.cause, of_ray.RayError)
-            said = f"node {error.ip} failed: {_first_line(error.cause)}"
-            future.set_exception(error.cause if ours else RayError(said))
+            if isinstance(error.cause, of_ray.RayError):  # the task could not be loaded there
+                said = f"a node cannot train: {_first_line(error.cause)}"
+                future.set_exception(RayError(said))
+            else:
+                future.set_exception(error.cause)
         except of_ray.RayError as error:
             future.set_exception(RayError(_first_line(error)))
         except (OSError, RayError) as error:

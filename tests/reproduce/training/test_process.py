@@ -86,6 +86,19 @@ def test_stop_event(tmp_path: Path) -> None:
     assert process.ending.reason == "stopped"
 
 
+def test_sigint_arrives_though_the_driver_blocks_it(tmp_path: Path) -> None:
+    """Ray's workers do, and a signal mask outlives exec."""
+    stop = threading.Event()
+    stop.set()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with shell(tmp_path, "exec sleep 60", stop=stop) as process:
+            list(process.events())
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    assert process.ending.returncode == -signal.SIGINT
+
+
 def test_what_the_process_started_ends_with_it(tmp_path: Path) -> None:
     with shell(tmp_path, "sleep 60 & echo $! > child; exit 0") as process:
         list(process.events())

@@ -565,7 +565,9 @@ def test_parts_of_a_gpu_and_stopping(fake: Any, nodes: Nodes) -> None:
     begun = {key for key in "abc" if (fake.run_folder / "trials" / key).exists()}
     assert len(begun) == 2
     for key in begun:
-        assert (fake.run_folder / "trials" / key / "snapshot_0_iter_11.solverstate").exists()
+        # the stop may come before the iteration that hangs
+        folder = fake.run_folder / "trials" / key
+        assert list(folder.glob("snapshot_0_iter_1[01].solverstate"))
     fake.script()
     with RayExecutor(cpus=2, address=nodes.address) as executor:
         assert executor.slots == 2
@@ -665,9 +667,7 @@ def test_what_cannot_be_trained_is_one_line(fake: Any, nodes: Nodes) -> None:
         nodes.add_behind_a_mount("bare", Path(reproduce.__file__).parent, cpus=8)
         with RayExecutor(address=nodes.address, cpus=8) as executor:
             bare = executor.submit(good)
-            with pytest.raises(
-                RayError, match=r"^node .* failed: .*No module named 'reproduce\..*'$"
-            ):
+            with pytest.raises(RayError, match=r"^a node cannot train: .*reproduce"):
                 bare.result()
 
     def fail(job: Job, event: TrialEvent) -> None:
