@@ -140,7 +140,10 @@ def test_a_search_goes_on_from_an_import(
     assert len(replay.rows) == len(memory.samples()) >= 1913
     changed = {n for n, value in q_values.values.items() if value != values.get(n, 0.5)}
     assert changed
-    assert q_values.values == dict(enumerate(agent.q))
+    # Pairs that the file lacks are added only once they have learned something.
+    assert q_values.values == {
+        n: value for n, value in enumerate(agent.q) if n in values or value != 0.5
+    }
     # Only pairs of replayed walks may change.
     walks = [agent.trajectory(parse(architecture)) for architecture, _ in memory.replayable()]
     assert changed <= {step.chosen for walk in walks for step in walk.steps}
