@@ -153,6 +153,7 @@ def test_the_same_command_again_trains_nothing(fake: Run) -> None:
     assert fake.trained_iterations() == before
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_then_the_same_command_ends_as_if_never_killed(
     fake: Run, tmp_path: Path, experiment: Path, digits: Path
 ) -> None:

@@ -112,6 +112,7 @@ def killed(pid: int) -> bool:
     return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.slow
 def test_killed_at_every_event(fake: Any, wanted: tuple[TrialResult, float]) -> None:
     for at in range(100):
         switch = KillSwitch(at)
@@ -123,6 +124,7 @@ def test_killed_at_every_event(fake: Any, wanted: tuple[TrialResult, float]) -> 
     assert at > 15
 
 
+@pytest.mark.slow
 def test_killed_before_every_change_on_disk(fake: Any, wanted: tuple[TrialResult, float]) -> None:
     def work() -> None:
         for method in ("replace", "unlink", "write_text", "mkdir"):
