@@ -26,7 +26,7 @@ ifneq ($(TORCH)$(TORCH_INDEX),)
 SOURCES_OF_SETUP += always # a named PyTorch is installed even where one is already
 endif
 
-.PHONY: always help setup setup-dev caffe data-mnist reproduce-mnist search-mnist search-mnist-v1 doctor \
+.PHONY: always help setup setup-dev caffe data-mnist data-cifar10 data-cifar100 data-svhn reproduce-mnist search-mnist search-mnist-v1 search-cifar10 search-svhn doctor \
 	test test-full check format clean
 
 help: ## list these commands
@@ -47,17 +47,21 @@ $(VENV)/ready-dev: $(SOURCES_OF_SETUP)
 caffe: ## fetch real Caffe (CPU, from Debian's packages) into .caffe
 	@bash tools/get_caffe.sh .caffe
 
-data-mnist: setup ## prepare MNIST alone, into data/
-	@$(BIN)/python -m data_prep mnist --out data
+data-mnist data-cifar10 data-cifar100 data-svhn: setup ## prepare a data set alone, into data/ (PRESET, SEED, DATA_DIR)
+	@$(BIN)/python -m data_prep $(@:data-%=%) --out data \
+		$(if $(PRESET),--preset $(PRESET)) $(if $(SEED),--seed $(SEED))
 
 reproduce-mnist: setup ## MNIST: data, search, final training, table, report (BUDGET=quick)
 	@$(BIN)/metaqnn reproduce mnist $(CHOICES)
 
-search-mnist search-mnist-v1: setup ## the search alone; -v1 is the first version's own space
+search-mnist search-mnist-v1 search-cifar10 search-svhn: setup ## the search alone; -v1 is the first version's own space
 	@$(BIN)/metaqnn search $(@:search-%=%) $(CHOICES)
 
 doctor: setup ## is this machine ready for a run?
-	@$(BIN)/metaqnn doctor mnist --budget $(BUDGET) $(if $(GPUS),--gpus $(GPUS))
+	@$(BIN)/metaqnn doctor mnist --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) \
+		$(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS)) \
+		$(if $(SLOTS_PER_GPU),--slots-per-gpu $(SLOTS_PER_GPU)) \
+		$(if $(CPU_SLOTS),--cpu-slots $(CPU_SLOTS))
 
 check: setup-dev ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff check .

@@ -1,6 +1,8 @@
-"""Data sets as Caffe's LMDBs: where they come from, how they are split, what was done.
+"""Data sets as Caffe reads them: where they come from, how they are split, what was done.
 
-`sources` finds and verifies the files, `idx` and `array_pickle` read their formats, `splits`
-divides them, `lmdb_writer` writes them as Caffe does, `manifest` records it all, and one module
-per data set (`mnist`) puts the steps together. `python -m data_prep mnist --out DIR` runs it.
+`recipes` says what each preset does to each data set, `datasets` finds them by name. Files come
+through `sources` (small ones) and `downloads` (large ones), in formats that `idx`, `cifar`,
+`matfile` and `array_pickle` read. `training_split` divides, `normalize` and `padding` change the
+pixels, `lmdb_writer` and `hdf5_writer` write what Caffe reads, `manifest` records it all, and
+`prepare` puts the steps together. `python -m data_prep DATASET --out DIR` runs it.
 """

@@ -5,127 +5,31 @@ standard unpickler runs whatever such a file says. This reader interprets the op
 the few globals it knows are names it gives its own meaning, it never imports or calls anything
 the file names, and every other global or opcode is refused. It reads protocols 0 to 5 as
 Python 2 and 3 write them; Python 2's `str` comes back as bytes.
+
+What the globals stand for is in `pickle_values`. Time and memory stay in proportion to the
+file, whatever it refers to how often.
 """
 
 import codecs
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from data_prep.errors import DataError
+from data_prep.pickle_values import (
+    RefusedError,
+    build,
+    known,
+    name_of,
+    reduce,
+    resolved,
+    shown,
+)
 
-MAX_DEPTH = 32
-_CORES = ("numpy.core.multiarray", "numpy._core.multiarray")
-_NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
-_BUILTINS = ("__builtin__", "builtins")
-
-
-class _RefusedError(Exception):
-    """Why the file is not read."""
-
-
-@dataclass(frozen=True)
-class _Global:
-    """A name this reader knows; it stands for itself and is no Python object of that name."""
-
-    name: str
-
-
-@dataclass
-class _Type:
-    """A numpy dtype in the making: REDUCE gives its code, BUILD its byte order."""
-
-    code: str
-    order: str = "="
-
-    def dtype(self) -> np.dtype[Any]:
-        if self.code[:1] not in ("b", "u", "i", "f") or not self.code[1:].isdigit():
-            raise _RefusedError(f"an array of element type {self.code!r}")
-        try:
-            return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise _RefusedError(f"an array of element type {self.order}{self.code}") from error
-
-
-@dataclass
-class _Array:
-    """A numpy array in the making: REDUCE makes it empty, BUILD fills it."""
-
-    value: np.ndarray[Any, Any] | None = None
-
-
+MAX_STEPS = 2_000_000  # opcodes, each of which may make an object; CIFAR-100 takes some 200,000
+MAX_KEYS = 10_000  # of a dictionary
+LONGEST_INTEGER = 1024  # bytes: arithmetic on longer ones takes time
 _MARK = object()
-
-
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-def _filled(data: Any, kind: Any, shape: Any, *, fortran: bool) -> np.ndarray[Any, Any]:
-    """The array of a dtype in the making whose memory is `data`."""
-    if isinstance(data, str):  # Python 2's bytes, through a protocol without bytes
-        data = data.encode("latin-1")
-    sizes = shape if isinstance(shape, tuple) else (shape,)
-    if not isinstance(kind, _Type) or not isinstance(data, bytes):
-        raise _RefusedError("an array that is not plain numbers")
-    if not all(isinstance(size, int) and size >= 0 for size in sizes):
-        raise _RefusedError(f"an array of shape {shape!r}")
-    dtype = kind.dtype()
-    if prod(sizes) * dtype.itemsize != len(data):
-        raise _RefusedError(f"an array of shape {sizes} with {len(data)} bytes of {dtype}")
-    return np.frombuffer(data, dtype).reshape(sizes, order="F" if fortran else "C")
-
-
-def _reduce(function: Any, args: Any) -> Any:
-    """What calling a known global with `args` stands for."""
-    if not isinstance(function, _Global) or not isinstance(args, tuple):
-        raise _RefusedError("a call of something that is no known function")
-    match function.name, args:
-        case "reconstruct", (_Global("ndarray"), _, _):
-            return _Array()
-        case "dtype", (code, *_):
-            return _Type(_text(code))
-        case "scalar", (_Type() as kind, data):
-            return _filled(data, kind, (), fortran=False)[()]
-        case "frombuffer", (data, kind, shape, order):
-            return _Array(_filled(data, kind, shape, fortran=_text(order) == "F"))
-        case "encode", (str() as text, encoding) if _text(encoding) in ("latin1", "latin-1"):
-            return text.encode("latin-1")
-        case "bytes", ():
-            return b""
-    raise _RefusedError(f"a call of {function.name} with unknown arguments")
-
-
-def _build(target: Any, state: Any) -> None:
-    """Give a dtype its byte order, or an array its memory, in place."""
-    match target, state:
-        case _Type(), (_, order, None, None, None, *_) if _text(order) in ("<", ">", "|", "="):
-            target.order = _text(order)
-        case _Array(value=None), (_, shape, kind, fortran, data):
-            target.value = _filled(data, kind, shape, fortran=bool(fortran))
-        case _:
-            raise _RefusedError("a state set on something that is no array")
-
-
-def _known(module: str, name: str) -> _Global:
-    match module, name:
-        case m, "_reconstruct" if m in _CORES:
-            return _Global("reconstruct")
-        case m, "scalar" if m in _CORES:
-            return _Global("scalar")
-        case m, "_frombuffer" if m in _NUMERIC:
-            return _Global("frombuffer")
-        case "numpy", ("ndarray" | "dtype"):
-            return _Global(name)
-        case "_codecs", "encode":
-            return _Global("encode")
-        case m, "bytes" if m in _BUILTINS:
-            return _Global("bytes")
-    raise _RefusedError(f"the global {module}.{name}")
 
 
 class _Reader:
@@ -136,11 +40,18 @@ class _Reader:
         self.at = 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.encoded: dict[int, tuple[str, bytes]] = {}
+
+    def latin1(self, text: str) -> bytes:
+        """The text as bytes: the same ones each time, however often the file asks for them."""
+        if id(text) not in self.encoded:
+            self.encoded[id(text)] = text, text.encode("latin-1")
+        return self.encoded[id(text)][1]
 
     def take(self, count: int) -> bytes:
         piece = self.data[self.at : self.at + count]
         if len(piece) != count:
-            raise _RefusedError("a truncated pickle")
+            raise RefusedError("a truncated pickle")
         self.at += count
         return piece
 
@@ -150,14 +61,14 @@ class _Reader:
     def line(self, encoding: str = "utf-8") -> str:
         end = self.data.find(b"\n", self.at)
         if end < 0:
-            raise _RefusedError("a truncated pickle")
+            raise RefusedError("a truncated pickle")
         return self.take(end + 1 - self.at)[:-1].decode(encoding)
 
     def quoted(self) -> bytes:
         """Protocol 0's string: a quoted Python 2 literal on a line of its own."""
         text = self.line().encode("utf-8")
         if len(text) < 2 or text[:1] not in (b"'", b'"') or text[:1] != text[-1:]:
-            raise _RefusedError("a string without its quotes")
+            raise RefusedError("a string without its quotes")
         return codecs.escape_decode(text[1:-1])[0]
 
     def since_mark(self) -> list[Any]:
@@ -166,7 +77,7 @@ class _Reader:
                 items = self.stack[place + 1 :]
                 del self.stack[place:]
                 return items
-        raise _RefusedError("a malformed pickle")
+        raise RefusedError("a malformed pickle")
 
     def put(self, key: int) -> None:
         self.memo[key] = self.stack[-1]
@@ -174,18 +85,30 @@ class _Reader:
     def extend(self, items: list[Any]) -> None:
         """APPEND and APPENDS: onto the list below."""
         if not isinstance(self.stack[-1], list):
-            raise _RefusedError("items appended to no list")
+            raise RefusedError("items appended to no list")
         self.stack[-1].extend(items)
 
-    def update(self, items: list[Any]) -> None:
+    def update(self, items: Sequence[Any]) -> None:
         """SETITEM and SETITEMS: into the dictionary below."""
         if not isinstance(self.stack[-1], dict):
-            raise _RefusedError("items set in no dictionary")
-        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+            raise RefusedError("items set in no dictionary")
+        _set_items(self.stack[-1], items)
+
+    def dictionary(self) -> dict[Any, Any]:
+        """DICT: of what has come since the mark."""
+        made: dict[Any, Any] = {}
+        _set_items(made, self.since_mark())
+        return made
+
+    def long(self, layout: str) -> int:
+        """LONG1 and LONG4."""
+        if (size := self.number(layout)) > LONGEST_INTEGER:
+            raise RefusedError(f"an integer of {size} bytes")
+        return int.from_bytes(self.take(size), "little", signed=True)
 
     def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
-            raise _RefusedError("a malformed pickle")
+            raise RefusedError("a malformed pickle")
         items = tuple(self.stack[len(self.stack) - count :])
         del self.stack[len(self.stack) - count :]
         self.stack.append(items)
@@ -195,7 +118,7 @@ class _Reader:
         return text == "01" if text in ("00", "01") else int(text)
 
     def run(self) -> Any:
-        while True:
+        for _ in range(MAX_STEPS):
             code = self.take(1)
             if code == b".":  # STOP
                 return self.stack.pop()
@@ -204,24 +127,31 @@ class _Reader:
             elif action := _ACTIONS.get(code):
                 action(self)
             else:
-                raise _RefusedError(f"the opcode {code!r} at byte {self.at - 1}")
+                raise RefusedError(f"the opcode {code!r} at byte {self.at - 1}")
+        raise RefusedError(f"more than {MAX_STEPS} opcodes")
 
-    def two(self) -> list[Any]:
+    def two(self) -> tuple[Any, Any]:
         second, first = self.stack.pop(), self.stack.pop()
-        return [first, second]
+        return first, second
 
     def proto(self) -> None:
         if (version := self.number("<B")) > 5:
-            raise _RefusedError(f"pickle protocol {version}")
+            raise RefusedError(f"pickle protocol {version}")
 
     def build(self) -> None:
         target, state = self.two()
-        _build(target, state)
+        build(target, state)
         self.stack.append(target)
 
 
-def _long(raw: bytes) -> int:
-    return int.from_bytes(raw, "little", signed=True)
+def _set_items(target: dict[Any, Any], items: Sequence[Any]) -> None:
+    """Set keys and values, which take turns in `items`."""
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not isinstance(key, (bytes, str, int, float, type(None))) or len(target) >= MAX_KEYS:
+            raise RefusedError(
+                f"a dictionary of more than {MAX_KEYS} keys, or of other keys than text and numbers"
+            )
+        target[key] = value
 
 
 # Opcodes that push one value. Names and layouts: Lib/pickletools.py of CPython.
@@ -235,14 +165,14 @@ _LITERALS: dict[bytes, Callable[[_Reader], Any]] = {
     b"}": lambda r: {},
     b"l": lambda r: r.since_mark(),
     b"t": lambda r: tuple(r.since_mark()),
-    b"d": lambda r: dict(zip(*[iter(r.since_mark())] * 2, strict=True)),
+    b"d": lambda r: r.dictionary(),
     b"I": lambda r: r.integer(r.line()),
     b"L": lambda r: int(r.line().rstrip("L")),
     b"J": lambda r: r.number("<i"),
     b"K": lambda r: r.number("<B"),
     b"M": lambda r: r.number("<H"),
-    b"\x8a": lambda r: _long(r.take(r.number("<B"))),
-    b"\x8b": lambda r: _long(r.take(r.number("<I"))),
+    b"\x8a": lambda r: r.long("<B"),
+    b"\x8b": lambda r: r.long("<I"),
     b"F": lambda r: float(r.line()),
     b"G": lambda r: r.number(">d"),
     b"S": lambda r: r.quoted(),
@@ -256,9 +186,9 @@ _LITERALS: dict[bytes, Callable[[_Reader], Any]] = {
     b"X": lambda r: r.take(r.number("<I")).decode("utf-8", "surrogatepass"),
     b"\x8c": lambda r: r.take(r.number("<B")).decode("utf-8", "surrogatepass"),
     b"\x8d": lambda r: r.take(r.number("<Q")).decode("utf-8", "surrogatepass"),
-    b"c": lambda r: _known(r.line(), r.line()),
-    b"\x93": lambda r: _known(*map(_text, r.two())),
-    b"R": lambda r: _reduce(*r.two()),
+    b"c": lambda r: known(r.line(), r.line()),
+    b"\x93": lambda r: known(*map(name_of, r.two())),
+    b"R": lambda r: reduce(*r.two(), r.latin1),
     b"g": lambda r: r.memo[int(r.line())],
     b"h": lambda r: r.memo[r.number("<B")],
     b"j": lambda r: r.memo[r.number("<I")],
@@ -285,33 +215,6 @@ _ACTIONS: dict[bytes, Callable[[_Reader], Any]] = {
 }
 
 
-def _resolved(value: Any, seen: dict[int, Any], depth: int = 0) -> Any:
-    """The value with every finished array in place of the one in the making."""
-    if depth > MAX_DEPTH:
-        raise _RefusedError(f"containers nested deeper than {MAX_DEPTH}, or a cycle")
-    if id(value) in seen:
-        return seen[id(value)]
-    result = value
-    match value:
-        case _Array(value=array) if array is not None:
-            result = array
-        case list():
-            result = [_resolved(item, seen, depth + 1) for item in value]
-        case tuple():
-            result = tuple(_resolved(item, seen, depth + 1) for item in value)
-        case dict():
-            result = {
-                _resolved(key, seen, depth + 1): _resolved(item, seen, depth + 1)
-                for key, item in value.items()
-            }
-        case None | bool() | int() | float() | bytes() | str() | np.generic():
-            pass
-        case _:
-            raise _RefusedError("something that is no array, container, text or number")
-    seen[id(value)] = result
-    return result
-
-
 def load_arrays(content: bytes, origin: str) -> Any:
     """The value of an uncompressed pickle of arrays, containers, text and numbers.
 
@@ -319,10 +222,11 @@ def load_arrays(content: bytes, origin: str) -> Any:
     DataError on anything else the file asks for, and on a truncated or malformed file.
     """
     try:
-        return _resolved(_Reader(content).run(), {})
-    except _RefusedError as reason:
+        return resolved(_Reader(content).run(), {})
+    except RefusedError as reason:
         raise DataError(f"{origin}: refused: it holds {reason}; use the original file") from None
     except (IndexError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        what = shown(str(error))
         raise DataError(
-            f"{origin}: not a readable pickle ({error}); use the original file"
+            f"{origin}: not a readable pickle ({what}); use the original file"
         ) from error

@@ -1,27 +1,27 @@
-"""The command line: `python -m data_prep mnist --out DIR`."""
+"""The command line: `python -m data_prep DATASET --out DIR`."""
 
+from __future__ import annotations
+
+import dataclasses
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from data_prep.datasets import locate, locate_files
 from data_prep.errors import DataError
 from data_prep.manifest import Manifest
-from data_prep.mnist import prepare_mnist
+from data_prep.normalize import STEPS
+from data_prep.prepare import prepare
+from data_prep.recipes import PARTS, Dataset, Labels, Preset, SplitRule, SvhnSet, recipe
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Prepare data sets as the LMDBs and mean images that Caffe reads.",
-)  # fmt: skip
+NONE = "none"
 
-
-@app.callback()
-def data_prep() -> None:
-    """Prepare data sets as the LMDBs and mean images that Caffe reads."""
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class _Bars:
@@ -46,29 +46,87 @@ def _summary(out: Path, manifest: Manifest) -> str:
     return f"{out / manifest.folder} ({counts})"
 
 
+def _listed(text: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """`text` split at commas; raises DataError if a name is not `known`."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(f"{what} {unknown[0]!r} is unknown; there are: {', '.join(known)}")
+    return names
+
+
 @app.command()
-def mnist(
-    out: Annotated[Path, typer.Option(help="Where the prepared folder mnist-<hash> is put.")],
+def main_command(
+    dataset: Annotated[Dataset, typer.Argument(help="idx: any data set of four IDX files.")],
+    out: Annotated[Path, typer.Option(help="Where the prepared folder <data set>-<hash> goes.")],
     data_dir: Annotated[
         Path | None,
-        typer.Option(envvar="DATA_DIR", help="Folder of your own four IDX files, plain or .gz."),
+        typer.Option(envvar="DATA_DIR", help="Folder of your own copies of the files."),
     ] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="Whose way of preparing; the options below change parts of it.")
+    ] = "paper",
     seed: Annotated[int, typer.Option(help="Seed of the split and the shuffles.")] = 0,
-    validation: Annotated[int, typer.Option(help="Training examples set aside.")] = 5000,
+    validation: Annotated[int | None, typer.Option(help="Training examples set aside.")] = None,
+    split: Annotated[
+        SplitRule | None, typer.Option(help="Drawn at random, or the first of each class.")
+    ] = None,
     subset: Annotated[
         int | None, typer.Option(help="Keep only so many of the rest, stratified.")
     ] = None,
+    svhn: Annotated[
+        SvhnSet | None,
+        typer.Option("--set", help="SVHN: train part, with extra part, or 1,000 per class of it."),
+    ] = None,
+    labels: Annotated[
+        Labels | None, typer.Option(help="SVHN: label 10 is class 0, or class = label less one.")
+    ] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help=f"Steps in order, of: {', '.join(STEPS)}; or {NONE}.")
+    ] = None,
+    pad: Annotated[int, typer.Option(help="Border of the training images, in pixels.")] = 0,
+    floats: Annotated[
+        bool | None, typer.Option("--float/--uint8", help="Records where nothing is normalized.")
+    ] = None,
+    parts: Annotated[str | None, typer.Option(help=f"Of: {', '.join(PARTS)}.")] = None,
+    hdf5: Annotated[bool, typer.Option("--hdf5", help="Write HDF5 files as well.")] = False,
+    train_images: Annotated[Path | None, typer.Option(help="idx: this file.")] = None,
+    train_labels: Annotated[Path | None, typer.Option(help="idx: this file.")] = None,
+    test_images: Annotated[Path | None, typer.Option(help="idx: this file.")] = None,
+    test_labels: Annotated[Path | None, typer.Option(help="idx: this file.")] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where fetched files are kept.", show_default=".cache/data")
     ] = None,
 ) -> None:
-    """Prepare MNIST: train, val, train_full and test LMDBs, mean images, a manifest."""
+    """Prepare a data set as the LMDBs, HDF5 files and mean images that Caffe reads."""
+    given: dict[str, Any] = {
+        "validation": validation, "split": split, "labels": labels, "floats": floats,
+        "normalize": None if normalize is None else _listed(
+            "" if normalize == NONE else normalize, tuple(STEPS), "step"
+        ),
+        "parts": None if parts is None else _listed(parts, PARTS, "part"),
+    }  # fmt: skip
+    if labels and dataset != "svhn":
+        raise DataError(f"--labels: {dataset} has one numbering of its classes; only svhn has two")
+    chosen = dataclasses.replace(
+        recipe(dataset, preset, svhn), seed=seed, subset=subset, pad=pad, hdf5=hdf5,
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
     bars = _Bars()
     with bars.display:
-        manifest = prepare_mnist(
-            out, data_dir=data_dir, seed=seed, validation=validation, subset=subset,
-            cache=cache or Path.cwd() / ".cache" / "data", progress=bars,
-        )  # fmt: skip
+        if dataset == "idx":
+            four = (train_images, train_labels, test_images, test_labels)
+            if None in four:
+                raise DataError(
+                    "idx: name the four files with --train-images, --train-labels, "
+                    "--test-images and --test-labels"
+                )
+            data = locate_files(cast(tuple[Path, Path, Path, Path], four), bars)
+        else:
+            data = locate(
+                dataset, chosen, data_dir=data_dir, cache=cache or Path.cwd() / ".cache" / "data",
+                progress=bars,
+            )  # fmt: skip
+        manifest = prepare(data, chosen, out, progress=bars)
     typer.echo(_summary(out, manifest))
 
 

@@ -17,10 +17,10 @@ from data_prep.errors import DataError
 
 FILE_NAME = "manifest.json"
 # Part of every folder's name; to be raised when the same parameters would give other records.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _STRICT = ConfigDict(extra="forbid")
-Parameter = int | str | None
+Parameter = bool | int | str | None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -39,12 +39,27 @@ class SourceFile:
 
 @dataclass(frozen=True, config=_STRICT)
 class Database:
-    """One LMDB: its folder within the prepared one, its number of records, and per class."""
+    """One LMDB, and the same records as HDF5 files where they were asked for.
+
+    Attributes:
+        path: its folder within the prepared one.
+        records: their number; `per_class` by label.
+        order: "shuffled", "original" or "by class".
+        shape: channels, height and width of each record, border included.
+        dtype: of the pixels.
+        mean, std: over all pixels of all records, per channel; the border counts.
+        hdf5: the list file of the HDF5 files, which Caffe's HDF5Data takes as `source`.
+    """
 
     path: str
     records: int
     per_class: dict[int, int]
     order: str
+    shape: tuple[int, int, int]
+    dtype: Literal["uint8", "float32"]
+    mean: list[float]
+    std: list[float]
+    hdf5: str | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)

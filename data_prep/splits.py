@@ -1,8 +1,10 @@
-"""Class-stratified, seeded splits.
+"""Splits by class, drawn with a seed or, as in the released code, in file order.
 
 Only the bit generator's raw 64-bit stream is used: NumPy guarantees that stream for ever, while
 the methods of `Generator` may change, so that a seed means the same split on every machine.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,3 +64,65 @@ def stratified_split(
 def stratified_subset(labels: NDArray[np.integer], size: int, rng: np.random.Generator) -> Indices:
     """Ascending indices of a stratified sample of `size` examples; raises as stratified_split."""
     return stratified_split(labels, size, rng)[1]
+
+
+def first_shares(counts: NDArray[np.int64], total: int) -> list[int]:
+    """The released code's shares of `total` by class (lmdb_creator.py:123-135).
+
+    Each is its quota rounded, halves up; in class order, a share that would exceed the total is
+    cut to what is left. They may add up to less, on which that code stops: raises DataError.
+    """
+    shares: list[int] = []
+    for count in counts.tolist():
+        quota = float(count) / int(counts.sum()) * total
+        rounded = int(quota) + (quota - int(quota) >= 0.5)
+        shares.append(min(rounded, total - sum(shares)))
+    if sum(shares) != total:
+        raise DataError(
+            f"the released code's rounding sets {sum(shares)} examples aside, not {total}; "
+            "choose another number or the split `random`"
+        )
+    return shares
+
+
+def first_split(labels: NDArray[np.integer], held_out: int) -> tuple[Indices, Indices]:
+    """(remaining, held out) as the released code has them: the first of each class, by class.
+
+    Raises DataError as `first_shares` does, or if `held_out` exceeds the number of labels.
+    """
+    if held_out > len(labels):
+        raise DataError(f"cannot set {held_out} of {len(labels)} examples aside; choose fewer")
+    classes, counts = np.unique(labels, return_counts=True)
+    rest, chosen = [], []
+    for value, share in zip(classes, first_shares(counts, held_out), strict=True):
+        members = np.flatnonzero(labels == value)
+        chosen.append(members[:share])
+        rest.append(members[share:])
+    return np.concatenate(rest), np.concatenate(chosen)
+
+
+def per_class(
+    labels: NDArray[np.integer],
+    members: Indices,
+    takes: Sequence[int],
+    rng: np.random.Generator | None,
+) -> list[Indices]:
+    """So many of each class among `members`, for each number in `takes`; last, all the others.
+
+    Drawn with `rng`; without, the first in the order of `members`. Raises DataError if a class
+    has too few.
+    """
+    parts: list[list[Indices]] = [[] for _ in range(len(takes) + 1)]
+    bounds = np.cumsum(takes)
+    for value in np.unique(labels[members]):
+        mine = members[labels[members] == value]
+        if len(mine) < bounds[-1]:
+            raise DataError(
+                f"class {value} has {len(mine)} examples, too few for {bounds[-1]} of each class; "
+                "use the complete data set"
+            )
+        if rng is not None:
+            mine = mine[permutation(len(mine), rng)]
+        for part, piece in zip(parts, np.split(mine, bounds), strict=True):
+            part.append(piece)
+    return [np.concatenate(part) for part in parts]

@@ -9,7 +9,7 @@ import typer
 
 from data_prep.errors import DataError
 from prototxt_gen.notation import NotationError
-from reproduce.commands import exchange, reading, running
+from reproduce.commands import data, exchange, reading, running
 from reproduce.experiments.schema import ExperimentError
 from reproduce.nets import BatchError
 from reproduce.run import RunError
@@ -20,6 +20,7 @@ from reproduce.search.replay_memory import ReplayMemoryError
 from reproduce.training.caffe import CaffeError
 from reproduce.training.executors import ExecutorError
 from reproduce.training.preflight import PreflightError
+from reproduce.training.ray_files import RayError
 from reproduce.training.trial import TrialError
 
 _EXPECTED = (
@@ -31,6 +32,7 @@ _EXPECTED = (
     ExperimentError,
     NotationError,
     PreflightError,
+    RayError,
     ReleasedFileError,
     ReplayMemoryError,
     RunError,
@@ -56,6 +58,7 @@ app.command()(running.resume)
 app.command()(running.stop)
 for _command in (reading.status, reading.space, reading.doctor, reading.tables, reading.verify):
     app.command()(_command)
+app.add_typer(data.app, name="data")
 app.command("import")(exchange.import_)
 app.command()(exchange.export)
 

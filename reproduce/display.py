@@ -21,6 +21,9 @@ from reproduce.training.trial import (
     TrialFinished,
 )
 
+LONG_STEP = 10.0
+"""Seconds from which a step of the data's preparation gets a line of its own."""
+
 
 def duration(seconds: float) -> str:
     """Seconds as a reader says them: 42 s, 7 min, 3.2 h, 12 days, 5.1 years."""
@@ -48,6 +51,7 @@ class Display:
         self._live: Live | None = None
         self._heading = ""
         self._until: float | None = None
+        self._step = ("", 0.0)
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -75,6 +79,22 @@ class Display:
             self._heading = text
             self._until = None if seconds_left is None else time.monotonic() + seconds_left
         self.line(f"{text}{self._eta()}")
+
+    def data_step(self, what: str, done: int, total: int) -> None:
+        """Show how far a step of the data's preparation is; a line once a long one ends.
+
+        `total` is 0 where it is unknown.
+        """
+        name, started = self._step
+        if what != name:
+            self._step = what, started = what, time.monotonic()
+        passed = time.monotonic() - started
+        if total and done >= total:
+            if passed >= LONG_STEP:
+                self.line(f"    {what}: {duration(passed)}")
+        elif total and done:
+            left = duration(passed * (total - done) / done)
+            self._status(f"{what} {done / total:.0%}, about {left} left")
 
     def _eta(self) -> str:
         if self._until is None:
@@ -105,4 +125,5 @@ class Display:
     def _status(self, text: str) -> None:
         with self._lock:
             if self._live is not None:
-                self._live.update(Text(f"{self._heading}: {text}{self._eta()}"))
+                heading = f"{self._heading}: " if self._heading else "    "
+                self._live.update(Text(f"{heading}{text}{self._eta()}"))

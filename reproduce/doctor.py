@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from data_prep.datasets import locate
 from data_prep.errors import DataError
 from data_prep.manifest import FILE_NAME, read_manifest
 from reproduce.before_search import in_bytes
-from reproduce.driver import PREPARE, agent_of
+from reproduce.driver import agent_of
 from reproduce.estimate import estimate, typical_nets
 from reproduce.experiments.schema import Experiment
 from reproduce.options import Options
@@ -123,15 +124,18 @@ _RUN = "RUN= (--run)"
 def _data(
     experiment: Experiment, options: Options, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    dataset = experiment.data.dataset
-    user_files = environment.get("DATA_DIR")
+    data = experiment.data
+    dataset, user_files = data.dataset, environment.get("DATA_DIR")
     if user_files and not Path(user_files).is_dir():
         yield Finding("data", "failure", f"DATA_DIR={user_files} is no folder", "name one")
-    if dataset not in PREPARE:
-        yield Finding(
-            "data", "failure", f"{dataset} cannot be prepared", f"there are: {', '.join(PREPARE)}"
-        )
-        return
+    elif user_files:
+        recipe = data.recipe(experiment.seed, None)
+        try:
+            found = locate(dataset, recipe, data_dir=Path(user_files), cache=options.cache)
+            names = ", ".join(source.name for source in found.sources())
+            yield _ok("data", f"DATA_DIR={user_files} has {names}")
+        except DataError as error:
+            yield Finding("data", "failure", str(error))
     prepared = sorted(options.data.glob(f"{dataset}-*/{FILE_NAME}"))
     if not prepared:
         yield _ok("data", f"{dataset} is not prepared in {options.data} yet; a run does that")

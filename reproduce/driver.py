@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from data_prep.datasets import locate
 from data_prep.manifest import Manifest
-from data_prep.mnist import prepare_mnist
+from data_prep.prepare import prepare
 from reproduce.display import Display
 from reproduce.experiments.schema import Experiment
 from reproduce.kept_models import KeptModels
@@ -20,15 +21,22 @@ from reproduce.pace import RunPace
 from reproduce.run import RunError, provenance
 from reproduce.search.agent import Agent
 from reproduce.search.cost_cap import CostCap, CostCapError
-from reproduce.search.loop import Resumed, Sampled, SearchEvent, Stopped, Trained, search
+from reproduce.search.loop import (
+    NoNewNetError,
+    Resumed,
+    Sampled,
+    SearchEvent,
+    Stopped,
+    Trained,
+    models_done,
+    search,
+)
 from reproduce.search.replay_memory import ReplayMemory
 from reproduce.search.space import SearchSpace
 from reproduce.trainer import ExplorationTrainer
 from reproduce.training.caffe import Caffe
 from reproduce.training.executors import ClosingExecutor, Job, LocalExecutor, local_slots
 from reproduce.training.trial import TrialEvent
-
-PREPARE: dict[str, Callable[..., Manifest]] = {"mnist": prepare_mnist}
 
 
 def agent_of(experiment: Experiment) -> Agent:
@@ -127,22 +135,20 @@ class Driver:
         """Prepare the data set, unless it is there.
 
         Raises:
-            RunError: if this package cannot prepare it, or it is not what the experiment says.
+            DataError: if it cannot be had or prepared.
+            RunError: if it is not what the experiment says.
         """
         said, data = self.experiment.data, self.options.data
-        if said.dataset not in PREPARE:
-            known = ", ".join(PREPARE)
-            raise RunError(f"data set {said.dataset} cannot be prepared yet; there are: {known}")
+        recipe = said.recipe(self.experiment.seed, self.experiment.budget.train_subset)
         self.display.line("Data:")
-        manifest = PREPARE[said.dataset](
-            data,
+        files = locate(
+            said.dataset,
+            recipe,
             data_dir=Path(user_files) if user_files else None,
-            seed=self.experiment.seed,
-            validation=said.validation,
-            subset=self.experiment.budget.train_subset,
             cache=self.options.cache,
-            progress=None,
+            progress=self.display.data_step,
         )
+        manifest = prepare(files, recipe, data, progress=self.display.data_step)
         self.data = PreparedData.beside(self.folder, data, manifest)
         self._compare(manifest)
         self.memory.put(data=json.loads(json.dumps(asdict(manifest))))
@@ -165,7 +171,7 @@ class Driver:
         """Run or resume the search.
 
         Raises:
-            RunError: if it was stopped before its end.
+            RunError: if it was stopped before its end, or finds no more nets.
         """
         experiment, agent = self.experiment, self.agent
         stages = experiment.q_learning.stages
@@ -176,7 +182,7 @@ class Driver:
             self.pace.trained(trial)
         keep = experiment.exploration.keep_models
         self.models = KeptModels(self.folder, keep, trials)
-        done = sum(trial.reward is not None for trial in trials)
+        done = models_done(stages, self.memory.unique_per_epsilon())
         self.display.line(
             f"Search: {total} models over ε {stages[0].epsilon:g} to {stages[-1].epsilon:g}, "
             f"{experiment.exploration.epochs} epochs of {experiment.train_images:,} images each"
@@ -197,8 +203,11 @@ class Driver:
                 trainer,
                 batched=frozenset(experiment.q_learning.batched),
             )
-            for event in events:
-                self._show(event, total)
+            try:
+                for event in events:
+                    self._show(event, total)
+            except NoNewNetError as error:
+                raise RunError(f"{self.folder}: {error}") from None
 
     def executor(self) -> ClosingExecutor:
         """What runs the trials; the cluster's is imported only where it is asked for."""
@@ -228,16 +237,23 @@ class Driver:
                 self.pace.sampled(architecture)
                 repeats = f" (after {self.again} samples of trained nets)" if self.again else ""
                 self.again = 0
-                self._head(sample.epsilon, architecture + repeats, total)
+                self._head(sample.trial, sample.epsilon, architecture + repeats, total)
             case Resumed(trial):
-                self._head(trial.epsilon, f"{trial.architecture}, resumed", total)
+                self._head(trial.id, trial.epsilon, f"{trial.architecture}, resumed", total)
             case Stopped(_, result):
                 raise RunError(f"{result.message}; the same command goes on from here")
             case Trained(trial):
                 self.pace.trained(trial)
                 self.models.trained(trial)
 
-    def _head(self, epsilon: float, what: str, total: int) -> None:
-        trained = sum(self.memory.unique_per_epsilon().values())
-        left = self.pace.seconds_left(total - trained, self.options.finals)
-        self.display.heading(f"[{trained + 1}/{total}] ε {epsilon:g} {what}", left)
+    def _head(self, trial: int, epsilon: float, what: str, total: int) -> None:
+        """Say what starts: the n-th of the models that the schedule wants.
+
+        Models in training beside it count as trained; those beyond a stage's number do not count.
+        """
+        stages = self.experiment.q_learning.stages
+        counts = Counter(self.memory.unique_per_epsilon())
+        left = self.pace.seconds_left(total - models_done(stages, counts), self.options.finals)
+        under_way = {sample.trial: sample.epsilon for sample in reversed(self.memory.pending())}
+        counts.update(at for id_, at in under_way.items() if id_ <= trial)
+        self.display.heading(f"[{models_done(stages, counts)}/{total}] ε {epsilon:g} {what}", left)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -9,7 +11,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from reproduce.commands import arguments as args
 from reproduce.commands.text import findings_text, space_text, status_text
@@ -30,21 +31,25 @@ from reproduce.trainer import reward_of
 def status(run: args.RunFolder, as_json: args.AsJson = False) -> None:
     """What a run is doing, or has done; from any terminal, at any time."""
     found = status_of(run)
-    _show(found.to_json() if as_json else status_text(found), as_json)
+    print_result(found.to_json() if as_json else status_text(found), as_json)
 
 
 def space(
     experiment: args.ExperimentName,
     preset: args.Preset = "paper",
+    budget: Annotated[
+        str | None, typer.Option(help="a budget whose cap on a net's cost is to hold; none: no cap")
+    ] = None,
     member: Annotated[
         list[str] | None, typer.Option(help="an architecture to look up, in its notation")
     ] = None,
     as_json: args.AsJson = False,
 ) -> None:
     """Count an experiment's states, pairs and architectures; is an architecture one of them?"""
-    loaded = args.named_experiment(experiment, "paper", args.DEFAULT_SEED, preset)
-    found = space_report(loaded, member or [])
-    _show(found.to_json() if as_json else space_text(found), as_json)
+    any_budget = args.first_budget(experiment)  # no budget changes the space, but for its cap
+    loaded = args.named_experiment(experiment, budget or any_budget, args.DEFAULT_SEED, preset)
+    found = space_report(loaded, member or [], agent_of(loaded).cap if budget else None)
+    print_result(found.to_json() if as_json else space_text(found), as_json)
     if not all(one.member for one in found.members):
         raise typer.Exit(1)
 
@@ -66,7 +71,7 @@ def doctor(
     options = Options(data.resolve(), cache.resolve(), gpu_list(gpus), slots_per_gpu, cpu_slots)
     findings = examine(loaded, args.run_of(loaded, run), options, os.environ)
     plain = [finding.to_json() for finding in findings]
-    _show(plain if as_json else findings_text(findings), as_json)
+    print_result(plain if as_json else findings_text(findings), as_json)
     if any(finding.level == "failure" for finding in findings):
         raise typer.Exit(1)
 
@@ -89,7 +94,7 @@ def verify(run: args.RunFolder, as_json: args.AsJson = False) -> None:
             batched=frozenset(experiment.q_learning.batched),
             reward=lambda trial, result: reward_of(experiment, trial.architecture, result),
         )
-    _show(report.to_json() if as_json else f"{report}\n", as_json)
+    print_result(report.to_json() if as_json else f"{report}\n", as_json)
     if report.difference:
         raise typer.Exit(1)
 
@@ -100,13 +105,26 @@ def print_tables(run: Path, *, as_json: bool) -> None:
     with read_replay_memory(run / REPLAY_MEMORY) as memory:
         rows = table(experiment, memory)
         if as_json:
-            _show(rows_as_json(rows), as_json)
+            print_result(rows_as_json(rows), as_json)
         else:
-            _show("\n" + markdown(rows, notes(experiment, memory)) + "\n", as_json)
+            print_result("\n" + markdown(rows, notes(experiment, memory)) + "\n", as_json)
 
 
-def _show(content: Any, as_json: bool) -> None:
+def print_result(content: Any, as_json: bool) -> None:
+    """Print plain data as JSON (RFC 8259: a number that is not finite is null), or text as it is."""
     if as_json:
-        Console(soft_wrap=True).print_json(data=content)
-    else:
-        sys.stdout.write(content)
+        text = json.dumps(_finite(content), allow_nan=False, ensure_ascii=False, indent=2)
+        content = f"{text}\n"
+    sys.stdout.write(content)
+
+
+def _finite(content: Any) -> Any:
+    """Plain data with None for each number that JSON does not have."""
+    match content:
+        case dict():
+            return {key: _finite(value) for key, value in content.items()}
+        case list() | tuple():
+            return [_finite(value) for value in content]
+        case float() if not math.isfinite(content):
+            return None
+    return content

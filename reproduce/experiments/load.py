@@ -44,18 +44,28 @@ def load_experiment(path: Path, budget: str, seed: int, preset: str = "paper") -
         ExperimentError: naming the file, the field and what is wrong with it.
     """
     shared, content = _read(PRESETS), _read(path)
-    known, own = content.pop("budget", {}), content.pop("preset", {})
+    parents = {name: layer.pop("extends", "paper") for name, layer in shared.items()}
+    known = _tables(content.pop("budget", {}), "budget", path)
+    own = _tables(content.pop("preset", {}), "preset", path)
     allowed = content.pop("presets", list(shared))
+    if not isinstance(allowed, list) or any(name not in list(shared) for name in allowed):
+        raise ExperimentError(f"{path}: presets: must be a list of some of {', '.join(shared)}")
+    for name in own:
+        if name not in allowed:
+            raise ExperimentError(f"{path}: preset.{name}: it is none of {', '.join(allowed)}")
     for what, name, names in (("budget", budget, known), ("preset", preset, allowed)):
         if name not in names:
             there = ", ".join(names) or "none"
             raise ExperimentError(f"{path}: no {what} {name!r}; there are: {there}")
     layers = [(PRESETS, shared["paper"]), (path, content), (path, own.get("paper", {}))]
-    for name in _extended(shared, preset):
+    for name in _extended(parents, preset):
         layers += [(PRESETS, shared[name]), (path, own.get(name, {}))]
     merged: Table = {"unstated": {}}
     for source, layer in layers:
         merged = _apply(merged, layer, source)
+    for field in ("preset", "budget", "budget_name", "seed"):
+        if field in merged:
+            raise ExperimentError(f"{path}: {field}: it is chosen where the run is started")
     scaled = known[budget]
     for section, field, name in (
         ("q_learning", "schedule", "schedule"),
@@ -64,8 +74,9 @@ def load_experiment(path: Path, budget: str, seed: int, preset: str = "paper") -
     ):
         if name in scaled and isinstance(merged.get(section), dict):
             merged[section][field] = scaled[name]
-    for net in merged.get("published", []):
-        if "published_epochs" in scaled:
+    published = merged.get("published")
+    for net in published if isinstance(published, list) else ():
+        if "published_epochs" in scaled and isinstance(net, dict):
             net["epochs"] = scaled["published_epochs"]
     return validate(
         {**merged, "preset": preset, "budget": scaled, "budget_name": budget, "seed": seed}, path
@@ -77,21 +88,32 @@ def _read(path: Path) -> Table:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ExperimentError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not only TOMLDecodeError: bytes, and numbers of many digits
         raise ExperimentError(f"{path}: {error}") from None
 
 
-def _extended(shared: Table, preset: str) -> Iterator[str]:
+def _table(value: Any, field: str, path: Path) -> Table:
+    if not isinstance(value, dict):
+        raise ExperimentError(f"{path}: {field}: must be a table")
+    return value
+
+
+def _tables(value: Any, field: str, path: Path) -> dict[str, Table]:
+    table = _table(value, field, path)
+    return {name: _table(each, f"{field}.{name}", path) for name, each in table.items()}
+
+
+def _extended(parents: dict[str, str], preset: str) -> Iterator[str]:
     """A preset and those that it extends, `paper` aside, the outermost first."""
     if preset != "paper":
-        yield from _extended(shared, shared[preset].get("extends", "paper"))
+        yield from _extended(parents, parents[preset])
         yield preset
 
 
 def _apply(base: Table, layer: Table, source: Path) -> Table:
     """A layer of values on top of others; what it sets loses the mark `unstated`."""
-    marks = layer.get("unstated", {})
-    values = {key: value for key, value in layer.items() if key not in ("unstated", "extends")}
+    marks = _table(layer.get("unstated", {}), "unstated", source)
+    values = {key: value for key, value in layer.items() if key != "unstated"}
     merged = _merge(base, values)
     for field in marks:
         if _value(merged, field) is None:

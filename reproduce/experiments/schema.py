@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from data_prep.recipes import Labels, Recipe, SplitRule, SvhnSet
 from prototxt_gen.dropout import DropoutRule
 from prototxt_gen.net import Activation
 from prototxt_gen.shapes import GapForm, Padding, Shape
@@ -18,9 +26,13 @@ from reproduce.search.loop import EpsilonStage
 from reproduce.search.penalty import Penalty
 from reproduce.search.space import SpaceRules
 from reproduce.training.outcome import Outcome
+from reproduce.training.recipe import restart_rate
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Single = Annotated[float, Field(ge=2**-126, le=2**127)]
+"""A positive number that Caffe's single precision holds."""
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Accuracy = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,24 +42,67 @@ LARGEST_SEED = 2**31 - 1
 
 
 class ExperimentError(ValueError):
-    """An experiment file is wrong; the message names the file and the field."""
+    """An experiment file is wrong; the message names the file and the field, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Data(_Model):
-    """The data set and how its images reach a net."""
+    """The data set, how it is prepared (see `data_prep.recipes.Recipe`) and how a net reads it.
 
-    dataset: Literal["mnist", "cifar10", "svhn"]
+    `svhn` names one of SVHN's sets; `mean` and `scale` are what Caffe subtracts and multiplies.
+    """
+
+    dataset: Literal["mnist", "cifar10", "cifar100", "svhn"]
     classes: Positive
-    image: Shape
+    image: tuple[Positive, Positive, Positive]
     train_images: Positive
     test_images: Positive
     validation: Positive
+    split: SplitRule
+    svhn: SvhnSet | None = None
+    labels: Labels | None = None
+    normalize: tuple[str, ...]
+    floats: bool
     mean: Literal["image", "none"]
-    scale: float
+    scale: Single
+
+    @field_validator("image")
+    @classmethod
+    def _square(cls, image: Shape) -> Shape:
+        _, height, width = image
+        if height != width:
+            raise ValueError(f"the spaces take square images, not {height}×{width}")
+        return image
+
+    @model_validator(mode="after")
+    def _mean_of_original_pixels(self) -> Data:
+        if self.mean == "image" and self.normalize:
+            raise ValueError("mean: normalized images have no mean image; say none")
+        return self
+
+    def recipe(self, seed: int, subset: int | None) -> Recipe:
+        """How the data set is prepared; `subset` is what a budget leaves of the training images.
+
+        Raises:
+            data_prep.errors.DataError: if the fields contradict each other.
+        """
+        own = self.svhn in ("extended", "tenth")
+        return Recipe(
+            seed=seed,
+            validation=None if own else self.validation,
+            split=self.split,
+            subset=subset,
+            svhn=self.svhn,
+            labels=self.labels,
+            normalize=self.normalize,
+            floats=self.floats,
+        )
 
 
 class Table1Space(_Model):
@@ -99,8 +154,8 @@ class QLearningSection(_Model):
     after each model.
     """
 
-    alpha: float
-    gamma: float
+    alpha: Annotated[float, Field(gt=0, le=1)]
+    gamma: Accuracy
     initial: float
     replays: Positive
     batched: tuple[Accuracy, ...]
@@ -141,12 +196,12 @@ class Optimizer(_Model):
     batch: Positive
     test_batch: Positive
     solver: Literal["Adam", "SGD"]
-    base_lr: PositiveFloat
-    momentum: float
-    momentum2: float
-    delta: float
-    weight_decay: float
-    lr_gamma: float
+    base_lr: Single
+    momentum: Momentum
+    momentum2: Momentum
+    delta: Single
+    weight_decay: Annotated[float, Field(ge=0, le=2**127)]
+    lr_gamma: Single
     lr_step_epochs: Positive
 
 
@@ -158,8 +213,8 @@ class Restarts(_Model):
 
     chance: Accuracy
     factor: PositiveFloat
-    most: Count
-    decimals: Count | None = None
+    most: Annotated[int, Field(ge=0, le=1000)]
+    decimals: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 class RewardPenalty(_Model):
@@ -188,6 +243,18 @@ class Exploration(Style, Optimizer):
     retries: Count
     keep_models: Count
     rewards: dict[Outcome, Accuracy | Literal["none"]]
+
+    @model_validator(mode="after")
+    def _learns_after_every_restart(self) -> Exploration:
+        restarts = self.restarts
+        for attempt in (0, restarts.most):
+            rate = restart_rate(self.base_lr, restarts.factor, attempt, restarts.decimals)
+            if not 2**-126 <= rate <= 2**127:
+                raise ValueError(
+                    f"restarts: factor {restarts.factor:g}, decimals {restarts.decimals} leave "
+                    f"a learning rate of {rate:g} after {attempt} restarts"
+                )
+        return self
 
     @model_validator(mode="after")
     def _every_outcome_has_a_rule(self) -> Exploration:

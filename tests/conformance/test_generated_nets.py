@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.datasets import locate
 from data_prep.idx import encode_idx
-from data_prep.mnist import prepare_mnist
+from data_prep.prepare import prepare
+from data_prep.recipes import Recipe
 from prototxt_gen.notation import parse
 from prototxt_gen.solver import solver_text
 from reproduce.commands.arguments import DEFAULT_SEED
@@ -61,10 +63,9 @@ def few_digits(folder: Path) -> Path:
 @pytest.mark.conformance
 def test_real_caffe_accepts_every_prototxt_of_the_quick_run(tmp_path: Path, pycaffe: Path) -> None:
     experiment = load_experiment(experiment_path("mnist"), "quick", DEFAULT_SEED)
-    manifest = prepare_mnist(
-        tmp_path, data_dir=few_digits(tmp_path), seed=0, validation=100, subset=None,
-        cache=tmp_path, progress=None,
-    )  # fmt: skip
+    recipe = Recipe(validation=100)
+    digits = locate("mnist", recipe, data_dir=few_digits(tmp_path), cache=tmp_path)
+    manifest = prepare(digits, recipe, tmp_path)
     data = PreparedData.beside(tmp_path, tmp_path, manifest)
     space = SearchSpace(experiment.space.rules(experiment.data))
     agent = Agent(

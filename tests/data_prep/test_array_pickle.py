@@ -163,6 +163,77 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
         load_arrays(content, "file")
 
 
+BILLIONS = b"]q\x000" + b"(h\x00h\x00lq\x000" * 200 + b"h\x00"  # a list of 2^200 leaves
+PAIRS = b")q\x000" + b"h\x00h\x00\x86q\x000" * 200 + b"h\x00"  # the same of tuples
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(BILLIONS + b".", id="nested lists"),
+        pytest.param(b"}" + PAIRS + b"Ns.", id="hashed as a key"),
+        pytest.param(b"(" + PAIRS + b"Nd.", id="hashed as a key of DICT"),
+        pytest.param(b"cnumpy\ndtype\n" + BILLIONS + b"\x85R.", id="printed as a dtype"),
+        pytest.param(
+            b"c_codecs\nencode\n(X\x01\x00\x00\x00a" + BILLIONS + b"tR.", id="printed as a codec"
+        ),
+        pytest.param(BILLIONS + BILLIONS + b"\x93.", id="printed as a global"),
+        pytest.param(
+            b"cnumpy.core.numeric\n_frombuffer\n(C\x01acnumpy\ndtype\nU\x02u1\x85R"
+            + BILLIONS + b"U\x01CtR.", id="printed as a shape",
+        ),
+        pytest.param(
+            b"cnumpy.core.numeric\n_frombuffer\n(C\x01acnumpy\ndtype\nU\x02u1\x85R"
+            + b"(" + b"J\xff\xff\xff\x7f" * 100_000 + b"tU\x01CtR.", id="multiplied sizes",
+        ),
+        pytest.param(b"\x8b\xff\xff\x0f\x00" + b"\xff" * 0xFFFFF + b".", id="a number of 1 MB"),
+        pytest.param(
+            b"cnumpy\ndtype\nq\x010T" + (10**7).to_bytes(4, "little") + bytes(10**7)
+            + b"q\x000(" + b"h\x01h\x00\x85R" * 300_000 + b"l.", id="a long name, many times",
+        ),
+        pytest.param(b"]" * 3_000_000 + b".", id="millions of objects"),
+        pytest.param(b"}" + b"".join(b"J%bNs" % n.to_bytes(4, "little") for n in range(20_000))
+                     + b".", id="a dictionary of many keys"),
+    ],
+)  # fmt: skip
+def test_small_files_that_describe_huge_values_are_refused(content: bytes) -> None:
+    with pytest.raises(DataError) as caught:
+        load_arrays(content, "file")
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_encoded_a_thousand_times_is_held_once() -> None:
+    """Python 3 writes bytes as a call of encode on text; here 50 GB of them, from 1 MB."""
+    text = b"c_codecs\nencode\nq\x010X\x00\x00\x10\x00" + b"a" * (1 << 20) + b"q\x000"
+    calls = b"h\x01(h\x00X\x06\x00\x00\x00latin1tR" * 50_000
+    values = load_arrays(b"(" + text + calls + b"l.", "file")
+    assert len(values) == 50_000
+    assert {id(value) for value in values} == {id(values[0])}
+    assert values[0] == b"a" * (1 << 20)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x80\x04\x8c\x03a\nb\x8c\x03c\nd\x93.", id="line breaks in a name"),
+        pytest.param(b"c" + b"m" * 9999 + b"\nname\n.", id="a long name"),
+        pytest.param(b"F" + b"x" * 9999 + b"\n.", id="a long number"),
+        pytest.param(b"I" + b"9" * 9999 + b"\n.", id="a number of many digits"),
+        pytest.param(
+            b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(V" + b"u" * 9999
+            + b"\ntRC\x01atR.", id="a long element type",
+        ),
+    ],
+)  # fmt: skip
+def test_errors_quote_the_file_in_one_short_line(content: bytes) -> None:
+    with pytest.raises(DataError) as caught:
+        load_arrays(content, "file")
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+
+
 def test_a_size_that_lies_is_refused_without_allocating() -> None:
     for content in (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", b"\x80\x02]r\xff\xff\xff\x7f0."):
         with pytest.raises(DataError):

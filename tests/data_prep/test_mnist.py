@@ -10,16 +10,20 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from data_prep import mnist, prepare
+from data_prep import mnist
+from data_prep.datasets import locate
 from data_prep.errors import DataError
 from data_prep.idx import encode_idx
 from data_prep.lmdb_writer import read_lmdb
 from data_prep.manifest import Manifest, read_manifest
-from data_prep.mnist import MIRRORS, PACKAGES, PINS, prepare_mnist
+from data_prep.mnist import MIRRORS, PACKAGES, PINS
+from data_prep.prepare import prepare
+from data_prep.recipes import Recipe
 from data_prep.sources import Package, obtain
 
 TRAIN, TEST, VALIDATION = 300, 40, 50
@@ -40,11 +44,9 @@ def user_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(out: Path, user_files: Path | None, **changes: int | None) -> Manifest:
-    numbers: dict[str, int | None] = {"seed": 1, "validation": VALIDATION, "subset": None}
-    return prepare_mnist(
-        out, data_dir=user_files, cache=out / "cache", progress=None, **(numbers | changes)  # type: ignore[arg-type]
-    )  # fmt: skip
+def run(out: Path, user_files: Path, **changes: Any) -> Manifest:
+    recipe = Recipe(**({"seed": 1, "validation": VALIDATION} | changes))
+    return prepare(locate("mnist", recipe, data_dir=user_files, cache=out / "cache"), recipe, out)
 
 
 def ids(folder: Path) -> list[int]:
@@ -148,7 +150,7 @@ def test_a_failure_leaves_no_folder(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare, "write_mean", fail)
+    monkeypatch.setattr("data_prep.prepare.write_mean", fail)
     with pytest.raises(DataError, match="No space left"):
         run(tmp_path / "out", user_files)
     assert list((tmp_path / "out").iterdir()) == []
@@ -157,12 +159,15 @@ def test_a_failure_leaves_no_folder(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from data_prep.mnist import prepare_mnist
+from data_prep.datasets import locate
+from data_prep.prepare import prepare
+from data_prep.recipes import Recipe
 def progress(what, done, total):
     if "train_full" in what:
         os.kill(os.getpid(), signal.SIGKILL)
-prepare_mnist(Path(sys.argv[1]), data_dir=Path(sys.argv[2]), seed=1, validation=50, subset=None,
-              cache=Path("cache"), progress=progress)
+recipe = Recipe(seed=1, validation=50)
+files = locate("mnist", recipe, data_dir=Path(sys.argv[2]), cache=Path("cache"))
+prepare(files, recipe, Path(sys.argv[1]), progress=progress)
 """
 
 
@@ -192,7 +197,7 @@ def test_numbers_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=reason):
         run(tmp_path / "out", user_files, **changes)
-    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.rglob("*")) in ([], [tmp_path / "out"])
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, user_files: Path) -> None:
@@ -284,9 +289,8 @@ def test_each_package_holds_the_published_content(
 @pytest.mark.slow
 def test_real_mnist_has_the_papers_split(published: dict[str, bytes], tmp_path: Path) -> None:
     """Section 5: 5,000 random validation examples; 55,000 to train on, 10,000 to test."""
-    manifest = prepare_mnist(
-        tmp_path, data_dir=None, seed=0, validation=5000, subset=None, cache=CACHE, progress=None
-    )
+    recipe = Recipe()
+    manifest = prepare(locate("mnist", recipe, data_dir=None, cache=CACHE), recipe, tmp_path)
     records = {key: database.records for key, database in manifest.databases.items()}
     assert records == {"train": 55_000, "val": 5_000, "train_full": 60_000, "test": 10_000}
     assert {source.status for source in manifest.sources} == {"verified"}

@@ -4,12 +4,11 @@ import gzip
 import hashlib
 import logging
 import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -30,49 +29,13 @@ PINS = [
 ]
 
 
-class Mirror:
-    """A web server of the packed files that can break off, lie, or ignore ranges."""
-
-    def __init__(self) -> None:
-        self.files = {f"/{name}.gz": packed for name, packed in PACKED.items()}
-        self.break_after: int | None = None
-        self.ranges = True
-        self.asked: list[tuple[str, str | None]] = []
-        mirror = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                wanted = self.headers.get("Range")
-                mirror.asked.append((self.path, wanted))
-                body = mirror.files.get(self.path)
-                if body is None:
-                    self.send_error(404)
-                    return
-                start = int(wanted[6:].split("-")[0]) if wanted and mirror.ranges else 0
-                if start >= len(body):
-                    self.send_error(416)
-                    return
-                self.send_response(206 if wanted and mirror.ranges else 200)
-                self.send_header("Content-Length", str(len(body) - start))
-                self.end_headers()
-                end = None if mirror.break_after is None else start + mirror.break_after
-                self.wfile.write(body[start:end])
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+Mirror = Any  # of conftest.py
+Serve = Callable[[dict[str, bytes]], Mirror]
 
 
 @pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    served = Mirror()
-    yield served
-    served.server.shutdown()
-    served.server.server_close()
+def mirror(serve: Serve) -> Mirror:
+    return serve({f"{name}.gz": packed for name, packed in PACKED.items()})
 
 
 @pytest.fixture
@@ -109,13 +72,15 @@ def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path: Path, mirror: Mirr
     url = f"{mirror.url}a-idx1-ubyte.gz"
     for arrived in (700, 1400):
         with pytest.raises((OSError, HTTPException), match=r"bytes|Incomplete"):
-            download(url, part, None)
+            download(url, part, None, limit=len(whole))
         assert part.read_bytes() == whole[:arrived]
     mirror.break_after = None
-    download(url, part, None)
+    download(url, part, None, limit=len(whole))
     assert part.read_bytes() == whole
     assert mirror.asked[-1][1] == "bytes=1400-"
-    download(url, part, None)  # whole already: the server has nothing more to give
+    download(
+        url, part, None, limit=len(whole)
+    )  # whole already: the server has nothing more to give
     assert part.read_bytes() == whole
 
 
@@ -123,7 +88,7 @@ def test_a_mirror_that_ignores_ranges_starts_again(tmp_path: Path, mirror: Mirro
     part = tmp_path / "a.part"
     part.write_bytes(PACKED["a-idx1-ubyte"][:100])
     mirror.ranges = False
-    download(f"{mirror.url}a-idx1-ubyte.gz", part, None)
+    download(f"{mirror.url}a-idx1-ubyte.gz", part, None, limit=1 << 20)
     assert part.read_bytes() == PACKED["a-idx1-ubyte"]
 
 
@@ -135,14 +100,22 @@ def test_a_leftover_of_another_file_costs_one_more_try(tmp_path: Path, mirror: M
 
 
 def test_a_mirror_with_other_content_is_passed_over(
-    tmp_path: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, mirror: Mirror, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    liar = Mirror()
-    liar.files = {name: gzip.compress(b"other") for name in liar.files}
+    liar = serve({f"{name}.gz": gzip.compress(b"other") for name in CONTENT})
     found = obtain(PINS, cache=tmp_path, mirrors=[liar.url, mirror.url], packages=[])
     assert {name: content for name, (content, _) in found.items()} == CONTENT
     assert "refused: its SHA-256 is not the pinned one" in caplog.text
-    liar.server.shutdown()
+
+
+def test_a_mirror_that_never_ends_is_left(tmp_path: Path, serve: Serve) -> None:
+    """Nothing beyond the published size is kept, whether or not the server says its length."""
+    for lengths in (True, False):
+        endless = serve({f"{name}.gz": bytes(10_000_000) for name in CONTENT})
+        endless.lengths = lengths
+        with pytest.raises(DataError, match="cannot obtain"):
+            obtain(PINS, cache=tmp_path, mirrors=[endless.url], packages=[])
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_dead_mirrors_cost_little_and_live_ones_keep_their_order(

@@ -1,12 +1,22 @@
 """Experiment files: the paper's values, what a budget may change, and clear refusals."""
 
+import copy
+import dataclasses
+import errno
 import os
 import socket
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from data_prep.recipes import recipe
 from prototxt_gen.notation import Convolution, FullyConnected, Pooling
 from reproduce.commands.arguments import DEFAULT_SEED
 from reproduce.experiments.load import experiment_path, known_experiments, load_experiment
@@ -87,6 +97,33 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ('"data.scale"', '"data.scales"', "unstated names 'data.scales'"),
         ("[budget.paper]", "[budget.paper]\nmax_parameters = 1\nmax_forward_macs = 1", "one cost"),
         ("[data]", "[data", "at line"),
+        ("[data]", f"digits = {'9' * 5000}\n[data]", "limit"),
+        ('name = "mnist"', 'name = "mnist"\nseed = 3', "seed: it is chosen where the run is star"),
+        ('name = "mnist"', 'name = "mnist"\nextends = "x"', "extends: Extra inputs are not"),
+        ('name = "mnist"', 'name = "mnist"\npresets = 3', "presets: must be a list of some of pap"),
+        ('name = "mnist"', 'name = "mnist"\npresets = [[]]', "presets: must be a list of some of"),
+        ('name = "mnist"', 'name = "mnist"\n"a\\nb" = 3', "a b: Extra inputs are not permitted"),
+        ("[preset.released.data]", "[preset.theirs]", "preset.theirs: it is none of paper, rel"),
+        ("[budget.paper]", "[budget]\nthird = 3\n[budget.paper]", "budget.third: must be a table"),
+        ("scale = 0.00390625", "scale = nan", "data.scale: Input should be a finite number"),
+        ("scale = 0.00390625", "scale = 1e-50", "data.scale: Input should be greater than or"),
+        ("image = [1, 28, 28]", "image = [1, 28, 30]", "data.image: Value error, the spaces take"),
+        ("image = [1, 28, 28]", "image = [1, -28, -28]", "data.image.1: Input should be greater"),
+        ("[final]", "[q_learning]\nalpha = nan\n[final]", "q_learning.alpha: Input should be"),
+        ("[final]", "[q_learning]\ngamma = 1.5\n[final]", "q_learning.gamma: Input should be le"),
+        ("momentum = 0.9", "momentum = 1", "final.momentum: Input should be less than 1"),
+        ("momentum2 = 0.999", "momentum2 = 2", "final.momentum2: Input should be less than 1"),
+        ("delta = 1e-8", "delta = -1", "final.delta: Input should be greater than"),
+        ("weight_decay = 0.0", "weight_decay = -1", "final.weight_decay: Input should be gre"),
+        *(
+            ("[final]", f"[exploration.restarts]\n{key} = {value}\n[final]", words)
+            for key, value, words in (
+                ("decimals", 0, "exploration: Value error, restarts: factor 0.4, decimals 0 leave"),
+                ("decimals", 10**12, "exploration.restarts.decimals: Input should be less"),
+                ("factor", 1e300, "a learning rate of inf after 5 restarts"),
+                ("factor", 1e-30, "a learning rate of 1e-153 after 5 restarts"),
+            )
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_file_and_field(
@@ -97,6 +134,114 @@ def test_a_wrong_file_is_refused_with_file_and_field(
         load_experiment(path, "paper", 0)
     assert words in str(caught.value)
     assert "edited.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("budget = 3", "budget: must be a table"),
+        ("budget = {paper = 3}", "budget.paper: must be a table"),
+        ("preset = 3", "preset: must be a table"),
+        ("preset = {paper = 3}", "preset.paper: must be a table"),
+        ("preset = {paper = {unstated = [1]}}", "unstated: must be a table"),
+        ("published = 3", "published: Input should be a valid tuple"),
+        ("published = [3]", "published.0: Input should be a valid dictionary"),
+        ("unstated = 'nothing'", "unstated: must be a table"),
+    ],
+)
+def test_a_table_of_another_type_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    content = tomllib.loads(MNIST.read_text()) | tomllib.loads(line)
+    path = tmp_path / "mine.toml"
+    path.write_text(tomli_w.dumps(content))
+    budget = "paper" if line.startswith("budget") else "quick"
+    with pytest.raises(ExperimentError, match=rf"mine\.toml: {words}"):
+        load_experiment(path, budget, 0)
+
+
+def whole() -> dict[str, Any]:
+    """An experiment file that sets all that it can."""
+    content = tomllib.loads(MNIST.read_text())
+    everything = load("quick").model_dump(mode="json", exclude_none=True)
+    for section in ("data", "space", "q_learning", "exploration"):
+        content[section] = everything[section]
+    content["exploration"]["restarts"]["decimals"] = 6
+    content["exploration"]["penalty"] = {"of": "macs", "weight": 0.1, "per": 1e6}
+    content["data"] |= {"svhn": "original", "labels": "zero"}
+    content["space"]["image"] = 28
+    content["presets"] = ["paper", "released", "authors"]
+    content["preset"]["paper"] = {"unstated": {"data.mean": "not mentioned"}}
+    return content
+
+
+WHOLE = whole()
+
+
+def places(table: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, ...]]:
+    for key, value in table.items() if isinstance(table, dict) else enumerate(table):
+        yield (key,)
+        if isinstance(value, dict | list):
+            yield from ((key, *rest) for rest in places(value))
+
+
+SCALARS = (
+    st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, 2**31, -1, 0])
+    | st.floats()
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.sampled_from(["paper", "none", "mnist", "Adam", "data.scale"])
+    | st.dates()
+    | st.datetimes()
+    | st.times()
+)
+NAMES = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
+    ["paper", "quick", "unstated", "family", "schedule", "published", "epochs", "data.scale"]
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+PLACES = list(places(WHOLE))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    place=st.sampled_from([place for place in PLACES if len(place) == 1])
+    | st.sampled_from([place for place in PLACES if len(place) == 2])
+    | st.sampled_from(PLACES),
+    value=VALUES,
+    preset=st.sampled_from(["paper", "released", "authors"]),
+)
+def test_any_value_anywhere_gives_an_experiment_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory,
+    place: tuple[str | int, ...],
+    value: object,
+    preset: str,
+) -> None:
+    """What is accepted can be frozen and read back."""
+    folder = tmp_path_factory.mktemp("any")
+    content: Any = copy.deepcopy(WHOLE)
+    *outer, last = place
+    table = content
+    for key in outer:
+        table = table[key]
+    table[last] = value
+    path = folder / "mine.toml"
+    path.write_text(tomli_w.dumps(content), encoding="utf-8")
+    try:
+        experiment = load_experiment(path, "quick", 1, preset)
+    except ExperimentError as error:
+        said = str(error)
+    else:
+        freeze(experiment, folder / "run")
+        assert frozen(folder / "run") == experiment
+        return
+    assert said.startswith(f"{path}: ")
+    assert len(said.splitlines()) == 1
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -168,6 +313,41 @@ def test_a_frozen_experiment_is_read_back_and_kept_from_change(tmp_path: Path) -
         frozen(tmp_path / "elsewhere")
 
 
+NO_SPACE = r"run cannot hold a run: No space left on device: free some and give the same command"
+
+
+@pytest.mark.parametrize("call", ["mkdir", "ftruncate", "write", "fsync"])
+def test_a_full_disk_at_the_start_is_told_with_folder_and_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """What fails for lack of space has no file name in its own message, mkdir aside."""
+
+    def full(*args: object, **keywords: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        if call in ("mkdir", "fsync"):
+            with pytest.raises(RunError, match=NO_SPACE):
+                freeze(load("quick"), folder)
+        if call != "fsync":
+            with pytest.raises(RunError, match=NO_SPACE), locked(folder):
+                pass
+    with locked(folder):  # nothing of the failure is left
+        freeze(load("quick"), folder)
+    assert frozen(folder) == load("quick")
+
+
+def test_a_folder_that_cannot_be_made_asks_for_another(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder, said = tmp_path / "file" / "run", "run cannot hold a run: Not a .*: name another folder"
+    with pytest.raises(RunError, match=said):
+        freeze(load("quick"), folder)
+    with pytest.raises(RunError, match=said), locked(folder):
+        pass
+
+
 def test_a_second_driver_is_refused_by_name(tmp_path: Path) -> None:
     assert owner(tmp_path) is None
     with (
@@ -179,3 +359,13 @@ def test_a_second_driver_is_refused_by_name(tmp_path: Path) -> None:
     with locked(tmp_path):  # free again
         assert owner(tmp_path) == Owner(os.getpid(), socket.gethostname())
     assert owner(tmp_path) is None
+
+
+@pytest.mark.parametrize("preset", ["paper", "released", "authors"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
+def test_an_experiment_prepares_its_data_as_data_prep_alone_does(name: Any, preset: Any) -> None:
+    experiment = load_experiment(experiment_path(name), "paper", DEFAULT_SEED, preset)
+    data = experiment.data
+    alone = recipe(name, preset)
+    assert data.recipe(DEFAULT_SEED, None) == dataclasses.replace(alone, seed=DEFAULT_SEED)
+    assert (data.mean == "image") == (not alone.normalize)
