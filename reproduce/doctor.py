@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,16 @@ from typing import Any, Literal
 from data_prep.datasets import locate
 from data_prep.errors import DataError
 from data_prep.manifest import FILE_NAME, read_manifest
-from reproduce.before_search import in_bytes
+from reproduce.before_search import LONGEST_UNASKED_S, in_bytes, in_words
+from reproduce.display import duration
 from reproduce.driver import agent_of
-from reproduce.estimate import estimate, typical_nets
+from reproduce.estimate import (
+    ASSUMED_FLOP_PER_SECOND,
+    ASSUMED_STARTUP_S,
+    Estimate,
+    estimate,
+    typical_nets,
+)
 from reproduce.experiments.schema import Experiment
 from reproduce.options import Options
 from reproduce.run import RunError, owner
@@ -42,19 +49,25 @@ class Finding:
 def examine(
     experiment: Experiment, run_folder: Path, options: Options, environment: Mapping[str, str]
 ) -> list[Finding]:
-    """Check what a run of an experiment in a folder would need, without starting it."""
+    """Check what a run of an experiment in a folder would need, without starting it.
+
+    `run_folder` is absolute; until there is one, Caffe is told of the nearest folder above it.
+    """
     findings: list[Finding] = []
     caffe: Caffe | None = None
+    folder = next(path for path in (run_folder, *run_folder.parents) if path.is_dir())
     try:
-        caffe = find_caffe(environment, run_folder)
+        caffe = find_caffe(environment, folder)
         findings.append(_ok("caffe", f"{caffe} ({caffe.kind}): {' '.join(caffe.argv)}"))
         if caffe.warning:
             findings.append(Finding("caffe", "warning", caffe.warning))
     except CaffeError as error:
         findings.append(Finding("caffe", "failure", str(error)))
     findings.append(_pycaffe())
-    findings += _devices(caffe, options)
-    findings += _disk(experiment, run_folder, options)
+    findings += _devices(caffe, folder, options, environment)
+    cost = estimate(experiment, typical_nets(experiment, agent_of(experiment)), options.local_slots)
+    findings.append(_estimate(cost, options))
+    findings += _disk(cost, run_folder)
     findings += _data(experiment, options, environment)
     findings += _permissions(run_folder, options)
     findings += _run(run_folder)
@@ -71,12 +84,14 @@ def _pycaffe() -> Finding:
     return _ok("pycaffe", "a module named `caffe` is installed; the runs do not use it")
 
 
-def _devices(caffe: Caffe | None, options: Options) -> Iterator[Finding]:
+def _devices(
+    caffe: Caffe | None, folder: Path, options: Options, environment: Mapping[str, str]
+) -> Iterator[Finding]:
     yield _ok("cpu", f"{os.cpu_count()} CPUs, {options.local_slots} trials at a time")
     if caffe is None:
         return
     for gpu in options.gpus:
-        failure = _device_failure(caffe, gpu)
+        failure = _device_failure(replace(caffe, gpu=gpu), folder, environment)
         if failure:
             yield Finding(
                 f"gpu {gpu}", "failure", failure, "name GPUs that this caffe can use, or none"
@@ -85,12 +100,12 @@ def _devices(caffe: Caffe | None, options: Options) -> Iterator[Finding]:
             yield _ok(f"gpu {gpu}", "caffe device_query finds it")
 
 
-def _device_failure(caffe: Caffe, gpu: int) -> str:
-    """Why caffe cannot use a GPU, in its own words; empty if it can."""
+def _device_failure(caffe: Caffe, folder: Path, environment: Mapping[str, str]) -> str:
+    """Why caffe cannot use its GPU, in its own words; empty if it can."""
     try:
         done = subprocess.run(
-            [*caffe.argv, "device_query", f"--gpu={gpu}"],
-            env=caffe.environment(os.environ),
+            caffe.launch(folder, ["device_query"]).argv,
+            env=caffe.environment(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -103,13 +118,32 @@ def _device_failure(caffe: Caffe, gpu: int) -> str:
     if done.returncode == 0:
         return ""
     lines = (done.stderr or done.stdout).strip().splitlines()
-    fatal = next((line for line in lines if line.startswith(("F", "ERROR"))), "no word")
-    return f"caffe device_query --gpu={gpu}: {fatal.partition('] ')[2] or fatal}"
+    last = lines[-1] if lines else "no word"
+    fatal = next((line for line in lines if line.startswith(("F", "ERROR"))), last)
+    return f"caffe device_query --gpu={caffe.gpu}: {fatal.partition('] ')[2] or fatal}"
 
 
-def _disk(experiment: Experiment, run_folder: Path, options: Options) -> Iterator[Finding]:
-    agent = agent_of(experiment)
-    cost = estimate(experiment, typical_nets(experiment, agent), options.local_slots)
+def _estimate(cost: Estimate, options: Options) -> Finding:
+    """What a whole search costs; nothing is measured, so its time is an assumption."""
+    kind, devices = ("GPU", len(options.gpus)) if options.gpus else ("CPU", os.cpu_count() or 1)
+    speed, slots = ASSUMED_FLOP_PER_SECOND[kind], options.local_slots
+    seconds = cost.seconds(speed * devices / slots, ASSUMED_STARTUP_S, slots)
+    found = (
+        f"{in_words(cost)}; about {duration(seconds)} if each of {devices} {kind}s does "
+        f"{speed / 1e9:,.0f} GFLOP/s (assumed, a search measures it)"
+    )
+    if seconds <= LONGEST_UNASKED_S:
+        return _ok("estimate", found)
+    return Finding(
+        "estimate",
+        "warning",
+        found,
+        "a search of more than 30 days starts with YES=1 (--yes) alone; a smaller BUDGET or more "
+        "devices shorten it",
+    )
+
+
+def _disk(cost: Estimate, run_folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(_existing(run_folder)).free
     found = f"{in_bytes(free)} free, a whole search may need {in_bytes(cost.disk_bytes)}"
     if free < cost.disk_bytes:

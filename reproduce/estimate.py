@@ -11,6 +11,9 @@ from prototxt_gen.shapes import NetCost, total_cost
 from reproduce.experiments.schema import Experiment
 from reproduce.search.agent import Agent
 
+PROCESSES = 2
+"""Processes that train a net which is not restarted: one for its first epoch, one for the rest."""
+
 SAMPLES = 1000  # costs are so skewed that the mean of so many is uncertain by 5 %
 _LOG_BYTES = 150_000  # of a trial: its prototxts, and what Caffe says before it trains
 _LOG_BYTES_PER_LINE = 300  # of each display: loss, output, learning rate
@@ -50,6 +53,11 @@ def training_flop(macs: float) -> float:
     return 6 * macs
 
 
+ASSUMED_STARTUP_S = 3.0
+ASSUMED_FLOP_PER_SECOND = {"CPU": 1e11, "GPU": 1e13}
+"""What is assumed where nothing is measured: of each CPU (fp32 with AVX2), of each GPU of today."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A search's cost, if its nets are like those sampled at ε = 1; later ones are larger.
@@ -67,9 +75,10 @@ class Estimate:
     flop: float
     disk_bytes: int
 
-    def seconds(self, flop_per_second: float, slots: int) -> float:
-        """Time on a device of this speed, so many trials at a time."""
-        return self.flop / flop_per_second / slots
+    def seconds(self, flop_per_second: float, startup_seconds: float, slots: int) -> float:
+        """Time where so many trials at a time have this speed each; every process has its start."""
+        starts = PROCESSES * self.models * startup_seconds
+        return (self.flop / flop_per_second + starts) / slots
 
 
 def estimate(experiment: Experiment, nets: list[SampledNet], slots: int) -> Estimate:

@@ -1,4 +1,7 @@
-"""Final trainings: the published nets and the search's best, on all training images."""
+"""Final trainings: the published nets and the search's best, on all training images.
+
+One after the other, where the search trains: on a node of the cluster, or here.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from reproduce.experiments.schema import FinalTraining
 from reproduce.nets import final_plan
 from reproduce.results.summary import BEST, best_trial
 from reproduce.run import RunError
-from reproduce.training.executors import local_slots
-from reproduce.training.outcome import Outcome
+from reproduce.training.executors import Job, local_slots
+from reproduce.training.outcome import Outcome, TrialResult
 from reproduce.training.trial import run_trial
 
 
@@ -69,15 +72,8 @@ def _train(driver: Driver, final: _Final, seconds_left: float) -> str | None:
         seconds_left,
     )
     folder = driver.folder / "finals" / final.id.replace("/", "-")
-    slot = local_slots(driver.options.gpus, threads=driver.options.threads)[0]
-    result = run_trial(
-        folder,
-        driver.folder,
-        plan.net,
-        plan.recipe,
-        slot.caffe(driver.caffe),
-        driver.display.trial_event,
-    )
+    job = Job(final.id, folder, driver.folder, plan.net, plan.recipe, driver.caffe)
+    result = _result(driver, job)
     if result.outcome is Outcome.STOPPED:
         raise RunError(f"{result.message}; the same command goes on from here")
     if result.outcome not in (Outcome.FINISHED, Outcome.DIVERGED):
@@ -86,3 +82,18 @@ def _train(driver: Driver, final: _Final, seconds_left: float) -> str | None:
         return f"final training of {final.id} failed: {result.outcome} ({result.message})"
     driver.memory.record_final(final.id, final.architecture, result)
     return None
+
+
+def _result(driver: Driver, job: Job) -> TrialResult:
+    if driver.options.executor == "ray":
+        with driver.executor() as executor:
+            return executor.submit(job).result()
+    slot = local_slots(driver.options.gpus, threads=driver.options.threads)[0]
+    return run_trial(
+        job.folder,
+        job.run_folder,
+        job.net_text,
+        job.recipe,
+        slot.caffe(job.caffe),
+        driver.display.trial_event,
+    )

@@ -6,7 +6,7 @@ import numpy as np
 
 from prototxt_gen.notation import parse
 from prototxt_gen.shapes import Padding, total_cost
-from reproduce.estimate import training_flop
+from reproduce.estimate import PROCESSES, training_flop
 from reproduce.experiments.schema import Experiment
 from reproduce.search.replay_memory import Trial
 
@@ -18,28 +18,33 @@ class Pace:
     """Estimates how long training takes: a time to start each process, and a speed.
 
     Work is counted in forward multiply-accumulates × images. Both constants are least-squares
-    fits to the trainings so far, beside one imagined training that stands for a laptop.
+    fits, never negative, to the trainings so far, beside what is assumed of the device: one
+    training of a laptop or, once it is measured, the start of a process and a second of work.
     """
 
     def __init__(self) -> None:
-        self._rows = [(2.0, 3e11, 20.0)]
+        self._assumed = [(2.0, 3e11, 20.0)]
+        self._trained: list[tuple[float, float, float]] = []
 
     def calibrate(self, startup: float, work_per_second: float) -> None:
         """Put what was measured on this device in the laptop's place."""
-        work = 10 * work_per_second
-        self._rows[0] = (2.0, work, 2 * startup + work / work_per_second)
+        self._assumed = [(1.0, 0.0, startup), (0.0, work_per_second, 1.0)]
 
     def add(self, processes: int, work: float, seconds: float) -> None:
         """Count a finished training."""
-        self._rows.append((processes, work, seconds))
+        self._trained.append((processes, work, seconds))
 
     def estimate(self, processes: float, work: float) -> float:
         """Seconds that more processes with so much work in all will take."""
-        table = np.array(self._rows)
+        table = np.array(self._assumed + self._trained)
         scale = table[:, :2].max(axis=0)
-        fit, *_ = np.linalg.lstsq(table[:, :2] / scale, table[:, 2], rcond=None)
-        if fit.min() < 0:  # the times scatter more than they tell: take the speed alone
-            fit = np.array([0.0, table[:, 2].sum() / (table[:, 1] / scale[1]).sum()])
+        causes, seconds = table[:, :2] / scale, table[:, 2]
+        fit, *_ = np.linalg.lstsq(causes, seconds, rcond=None)
+        if fit.min() < 0:  # one constant alone explains the times best
+            alone = fit.argmax()
+            cause = causes[:, alone]
+            fit = np.zeros(2)
+            fit[alone] = cause @ seconds / (cause @ cause)
         return float(np.array([processes, work]) / scale @ fit)
 
 
@@ -70,7 +75,7 @@ class RunPace:
         """Learn from a trial, if it has been trained."""
         if trial.result is not None and trial.result.seconds > 0:
             epochs = len(trial.result.accuracies) + trial.result.restarts
-            processes = 2 + trial.result.restarts
+            processes = PROCESSES + trial.result.restarts
             work = self.macs(trial.architecture) * epochs * self._experiment.train_images
             self._pace.add(processes, work, trial.result.seconds)
 
@@ -80,7 +85,7 @@ class RunPace:
             return 0.0
         training = self._experiment.exploration
         each = self._macs / self._nets * training.epochs * self._experiment.train_images
-        return self._pace.estimate(2 * models, models * each) / self.slots
+        return self._pace.estimate(PROCESSES * models, models * each) / self.slots
 
     def training_seconds(self, macs: float, epochs: int) -> float:
         """For a final training on all images."""

@@ -22,6 +22,7 @@ import tomli_w
 
 from reproduce.experiments.schema import Experiment, validate
 from reproduce.files import write_atomically
+from reproduce.training.disk import is_full
 
 EXPERIMENT_FILE = "experiment.toml"
 LOCK_FILE = ".lock"
@@ -36,18 +37,30 @@ def freeze(experiment: Experiment, folder: Path) -> None:
     """Write the experiment into the run's folder, or check that it is the one there.
 
     Raises:
-        RunError: if the folder holds another experiment.
+        RunError: if the folder holds another experiment, or cannot be written.
     """
     path = folder / EXPERIMENT_FILE
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         content = json.loads(experiment.model_dump_json(exclude_none=True))
-        write_atomically(path, tomli_w.dumps(content))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, tomli_w.dumps(content))
+        except OSError as error:
+            raise _cannot_hold(folder, error) from None
     elif frozen(folder) != experiment:
         raise RunError(
             f"{folder} holds another experiment (preset, budget, seed or file changed): "
             "name another run with RUN=..., or remove that folder"
         )
+
+
+def _cannot_hold(folder: Path, error: OSError) -> RunError:
+    remedy = (
+        "free some and give the same command again"
+        if is_full(error)
+        else "name another folder with RUN=... (--run)"
+    )
+    return RunError(f"{folder} cannot hold a run: {error.strerror}: {remedy}")
 
 
 def frozen(folder: Path) -> Experiment:
@@ -81,13 +94,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other drivers out of a run; the lock goes with the process, however it ends.
 
     Raises:
-        RunError: naming the process and host of the driver that has the run.
+        RunError: naming the process and host of the driver that has the run, or why the folder
+            cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK_FILE).open("a+", encoding="utf-8")
     except OSError as error:
-        raise RunError(f"{folder} cannot hold a run: {error.strerror}") from None
+        raise _cannot_hold(folder, error) from None
     with lock as file:
         for last in (False, False, True):
             try:
@@ -98,10 +112,12 @@ def locked(folder: Path) -> Iterator[None]:
                     named = _named_in(file) or "another process"
                     raise RunError(f"{folder} is being run by {named}") from None
                 time.sleep(0.1)  # `owner` holds it for a moment
-        file.seek(0)
-        file.truncate()
-        file.write(str(Owner(os.getpid(), socket.gethostname())))
-        file.flush()
+        try:
+            os.ftruncate(file.fileno(), 0)
+            # Nothing may stay in a buffer: closing the file would fail once more.
+            os.write(file.fileno(), str(Owner(os.getpid(), socket.gethostname())).encode())
+        except OSError as error:
+            raise _cannot_hold(folder, error) from None
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any, Literal
 
 from reproduce.experiments.schema import Experiment
 from reproduce.pace import PREFLIGHT, RunPace
-from reproduce.results.summary import best_trial
+from reproduce.results.summary import BEST, best_trial
 from reproduce.run import REPLAY_MEMORY, Owner, frozen, owner
 from reproduce.search.loop import current_stage
 from reproduce.search.replay_memory import ReplayMemory, Trial, read_replay_memory
 from reproduce.trainer import trial_folder
 from reproduce.training.log_parser import TrainLoss, parse_events
 from reproduce.training.progress import Progress
+
+_LOG = re.compile(r"caffe_([0-9]+)_([0-9]+)\.log")
 
 State = Literal["running", "complete", "not running"]
 
@@ -50,7 +53,11 @@ class TrialUnderWay:
 class Status:
     """A run's state.
 
-    `seconds_left` is an estimate for the search alone; None where nothing is known of the device.
+    Attributes:
+        state: `complete` once all is done that the run was last started for.
+        trained, wanted: models of the ε schedule. Several places at a time may train more than
+            a stage wants; those are left out here, but not in `stages`.
+        seconds_left: an estimate for the search alone; None where nothing is known of the device.
     """
 
     run: str
@@ -88,10 +95,12 @@ def status(run: Path) -> Status:
     with read_replay_memory(run / REPLAY_MEMORY) as memory:
         trials = memory.trials()
         stages = _stages(experiment, memory, trials)
-        trained = sum(stage.trained for stage in stages)
+        trained = sum(min(stage.trained, stage.wanted) for stage in stages)
         wanted = sum(stage.wanted for stage in stages)
-        state: State = "complete" if trained >= wanted else "not running"
         best = best_trial(trials)
+        searched = trained == wanted and not memory.pending() and not memory.owed()
+        complete = searched and not _finals_left(experiment, memory, best)
+        state: State = "complete" if complete else "not running"
         return Status(
             run=str(run),
             experiment=experiment.name,
@@ -115,6 +124,16 @@ def status(run: Path) -> Status:
         )
 
 
+def _finals_left(experiment: Experiment, memory: ReplayMemory, best: Trial | None) -> bool:
+    """Whether the run was started for final trainings that it has not done."""
+    if not (memory.get("options") or {}).get("finals"):
+        return False
+    wanted = {net.id for net in experiment.published}
+    if experiment.final is not None and best is not None:
+        wanted.add(BEST)
+    return not wanted <= memory.finals().keys()
+
+
 def _stages(
     experiment: Experiment, memory: ReplayMemory, trials: list[Trial]
 ) -> tuple[StageStatus, ...]:
@@ -134,8 +153,8 @@ def _under_way(run: Path, trial: Trial) -> TrialUnderWay:
     """Where a trial stands, told by its logs: `caffe_<attempt>_<process>.log`."""
     logs: dict[int, list[tuple[int, Path]]] = {}
     for path in trial_folder(run, trial.id).glob("caffe_*_*.log"):
-        attempt, number = (int(part) for part in path.stem.split("_")[1:])
-        logs.setdefault(attempt, []).append((number, path))
+        if name := _LOG.fullmatch(path.name):
+            logs.setdefault(int(name[1]), []).append((int(name[2]), path))
     progress, loss, attempt = Progress(), None, max(logs, default=0)
     for _, path in sorted(logs.get(attempt, [])):
         events = parse_events(path)

@@ -19,7 +19,7 @@ from reproduce.training.outcome import Outcome, TrialResult
 class ExplorationTrainer:
     """Exploration training as the experiment says (paper, section 5).
 
-    Trial n trains in `trials/<n>` of the run's folder, with a seed of its own.
+    Trial n trains in `trials/<n>` of the run's folder, with a seed of its own: `training_seed`.
     """
 
     def __init__(
@@ -41,8 +41,7 @@ class ExplorationTrainer:
 
     def submit(self, trial: Trial) -> Future[TrialResult]:
         """Start a trial, or resume it where its folder says."""
-        # Restarts count up from a trial's seed, so seeds lie further apart than restarts.
-        seed = 1000 * self._experiment.seed % 2**30 + 100 * trial.id
+        seed = training_seed(self._experiment.seed, trial.id)
         architecture = parse(trial.architecture)
         plan = exploration_plan(self._experiment, self._space, self._data, architecture, seed)
         return self._executor.submit(
@@ -81,6 +80,16 @@ def reward_of(experiment: Experiment, architecture: str, result: TrialResult) ->
     image, net = experiment.data.image, parse(architecture)
     cost = total_cost(net, image, training.padding, training.gap)
     return penalty.apply(accuracy, cost.macs if penalty.of == "macs" else cost.parameters)
+
+
+def training_seed(seed: int, trial: int) -> int:
+    """Caffe's random_seed for a trial's first attempt, below 2³¹; attempt k takes it + k.
+
+    Trials of a run lie 100 apart. Runs lie apart by the golden section of the range (Fibonacci
+    hashing), so that none of 9,000 trials has a seed of another run whose SEED differs by less
+    than 1,000.
+    """
+    return (1327217885 * seed + 100 * trial) % (2**31 - 100)
 
 
 def trial_folder(run_folder: Path, trial: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,16 @@ DATA, CACHE = Path("data"), Path(".cache/data")
 def named_experiment(name: str, budget: str, seed: int, preset: str) -> Experiment:
     """The experiment that a command names."""
     return load_experiment(experiment_path(name), budget, seed, preset)
+
+
+def first_budget(name: str) -> str:
+    """A budget that an experiment's file has; where there is none, loading it tells why."""
+    try:
+        content = tomllib.loads(experiment_path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = {}
+    budgets = content.get("budget")
+    return next(iter(budgets), "paper") if isinstance(budgets, dict) else "paper"
 
 
 def run_of(experiment: Experiment, run: Path | None) -> Path:

@@ -111,7 +111,7 @@ def print_tables(run: Path, *, as_json: bool) -> None:
 
 
 def print_result(content: Any, as_json: bool) -> None:
-    """Print plain data as JSON (RFC 8259: a number that is not finite is null), or text as it is."""
+    """Print plain data as JSON, a number that is not finite as null, or text as it is."""
     if as_json:
         text = json.dumps(_finite(content), allow_nan=False, ensure_ascii=False, indent=2)
         content = f"{text}\n"

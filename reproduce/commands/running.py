@@ -86,7 +86,7 @@ def resume(
 
 def stop(
     run: args.RunFolder,
-    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for its end")] = 120.0,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for its end")] = 660.0,
 ) -> None:
     """End a running driver: Caffe writes its snapshots first, nothing is lost."""
     frozen(run)
@@ -96,7 +96,14 @@ def stop(
         return
     if driver.host != socket.gethostname():
         raise RunError(f"{run} is being run by {driver}: run `metaqnn stop` on {driver.host}")
-    os.kill(driver.pid, signal.SIGTERM)
+    try:
+        os.kill(driver.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended
+    except PermissionError:
+        raise RunError(
+            f"{run} is being run by {driver}, which is another user's: only they can stop it"
+        ) from None
     deadline = time.monotonic() + wait
     while owner(run) == driver:
         if time.monotonic() > deadline:

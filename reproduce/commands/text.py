@@ -23,8 +23,17 @@ def findings_text(findings: list[Finding]) -> str:
 
 def space_text(report: SpaceReport) -> str:
     """The counts, what is left open, and the architectures asked about."""
+    capped = report.capped
     lines = [
         f"{report.experiment}, preset {report.preset}: {_counts(report.counts)}",
+        *(
+            [
+                f"    budget {capped.budget}, at most {capped.at_most:,} {capped.of}: "
+                f"from {capped.low:.3g} to {capped.high:.3g} architectures"
+            ]
+            if capped
+            else []
+        ),
         *(f"    {name}: {_counts(counts)}" for name, counts in report.relaxed.items()),
         *(f"    unstated: {field}: {reason}" for field, reason in report.unstated.items()),
     ]
@@ -45,9 +54,9 @@ def _counts(counts: SpaceCounts) -> str:
 def status_text(status: Status) -> str:
     """A run's state on a screen."""
     who = f" by {status.owner}" if status.owner else ""
-    left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
-    if status.state == "complete":
-        left = ""
+    left = ""
+    if status.seconds_left is not None and status.trained < status.wanted:
+        left = f", about {duration(status.seconds_left)} left"
     lines = [
         f"{status.run}: {status.state}{who}",
         f"{status.experiment}, preset {status.preset}, budget {status.budget}, "

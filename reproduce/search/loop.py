@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Protocol
@@ -100,9 +100,21 @@ MOST_WITHOUT_REWARD = 20
 """The same for trials without a reward of any outcome. Big nets may run out of memory in a row;
 so many do where something else holds the memory, and each would be set aside for good."""
 
+MOST_REPEATS = 10_000
+"""Samples in a row of nets that were sampled before, with nothing in training; after so many the
+schedule is taken to want more models than there are."""
+
+MOST_REPEATS_BESIDE = 1000
+"""The same beside trials that run; then one of them is waited for, since its reward may complete
+the stage or change what is sampled."""
+
 
 class TrainerBrokenError(RuntimeError):
     """Too many trials in a row failed; the message tells the last one's failure."""
+
+
+class NoNewNetError(RuntimeError):
+    """Sampling finds no net that was not sampled before; the message says how many there are."""
 
 
 def current_stage(schedule: Sequence[EpsilonStage], trained: Mapping[float, int]) -> float | None:
@@ -113,6 +125,15 @@ def current_stage(schedule: Sequence[EpsilonStage], trained: Mapping[float, int]
         trained: distinct trained architectures by the ε at which they were first sampled.
     """
     return next((s.epsilon for s in schedule if trained.get(s.epsilon, 0) < s.models), None)
+
+
+def models_done(schedule: Sequence[EpsilonStage], trained: Mapping[float, int]) -> int:
+    """Trained models of a schedule, without what was trained beyond a stage's number.
+
+    Args:
+        schedule, trained: as for `current_stage`.
+    """
+    return sum(min(trained.get(stage.epsilon, 0), stage.models) for stage in schedule)
 
 
 def search(
@@ -132,6 +153,10 @@ def search(
     them join the replay memory, then `replays` replays are done for each of them, as in the
     released code. All that a step changes is one transaction, made before its event.
 
+    A stage ends once its models are trained. What else still trains then belongs to it as well,
+    so that each stage may have up to `slots` - 1 models more than the schedule says, as in the
+    released code.
+
     The generator ends early if a trial was stopped, once trials that ended beside it are
     recorded; its samples, and those of trials that still run, stay pending and are resumed the
     next time.
@@ -150,6 +175,8 @@ def search(
     Raises:
         TrainerBrokenError: after `MOST_CRASHES` crashed trials in a row, or
             `MOST_WITHOUT_REWARD` without a reward.
+        NoNewNetError: after `MOST_REPEATS` samples in a row without a new net, nothing being in
+            training; the search can go on, up to as many again.
     """
     run = _Search(memory, Learner(agent, rng, replays), trainer, batched)
     yield from run.resume()
@@ -190,6 +217,7 @@ class _Search:
         self._waiting: defaultdict[int, list[Sample]] = defaultdict(list)  # by trial
         self._last: TrialResult | None = None
         self._crashes = self._without_reward = 0  # in a row, up to now
+        self._repeats = _repeats_alone(memory.samples())
         learner.load(memory.q_values(), memory.replayable(), memory.get("random_state"))
 
     def resume(self) -> Iterator[SearchEvent]:
@@ -205,8 +233,14 @@ class _Search:
                 self._start(trial)
 
     def fill_slots(self, schedule: Sequence[EpsilonStage]) -> Iterator[SearchEvent]:
-        """Sample until every slot trains, or the stage or the schedule is complete."""
+        """Sample until every slot trains, or the stage or the schedule is complete.
+
+        Beside trials that run, up to `MOST_REPEATS_BESIDE` samples in a row without a new net.
+        """
+        beside = 0
         while len(self.running) < self.trainer.slots:
+            if self.running and beside >= MOST_REPEATS_BESIDE:
+                return
             epsilon = current_stage(schedule, self._trained)
             if self._owed and self._owed[0].epsilon != epsilon:
                 if self.running:
@@ -215,19 +249,34 @@ class _Search:
             elif epsilon is None:
                 return
             else:
-                yield from self._sample(epsilon)
+                new = yield from self._sample(epsilon)
+                beside = 0 if new else beside + 1
+                if not new and not self.running and self._repeats % MOST_REPEATS == 0:
+                    raise NoNewNetError(self._no_new_net(schedule, epsilon))
 
-    def _sample(self, epsilon: float) -> Iterator[SearchEvent]:
+    def _no_new_net(self, schedule: Sequence[EpsilonStage], epsilon: float) -> str:
+        found, wanted = len(self.memory.trials()), sum(stage.models for stage in schedule)
+        return (
+            f"{MOST_REPEATS:,} samples in a row at ε {epsilon:g} found no net beside the {found} "
+            f"known; {models_done(schedule, self._trained)} of the schedule's {wanted} models are "
+            "trained: it needs fewer models, or a larger space"
+        )
+
+    def _sample(self, epsilon: float) -> Generator[SearchEvent, None, bool]:
+        """Take one sample; returns whether it is of a new net."""
         architecture = self.learner.sample(epsilon)
         sample = self.memory.add_sample(architecture, epsilon, self.learner.random_state)
         trial = self.memory.trial(sample.trial)
         in_training = trial.id in self._waiting
+        new = trial.outcome is None and not in_training
+        self._repeats = 0 if new or self.running else self._repeats + 1
         self._waiting[trial.id].append(sample)
-        yield Sampled(sample, architecture, in_training or trial.outcome is not None)
+        yield Sampled(sample, architecture, not new)
         if trial.outcome is not None:
             yield from self._complete(trial, trial.reward)
-        elif not in_training:
+        elif new:
             self._start(trial)
+        return new
 
     def _start(self, trial: Trial) -> None:
         self.running[self.trainer.submit(trial)] = trial
@@ -291,3 +340,13 @@ class _Search:
         else:
             return
         raise TrainerBrokenError(f"{problem} {self._last.outcome}: {self._last.message}")
+
+
+def _repeats_alone(samples: Sequence[Sample]) -> int:
+    """How many samples in a row, up to the last, found no new net with nothing in training."""
+    repeats, found = 0, set[int]()
+    for sample in samples:
+        alone = sample.sampled_after == sample.id - 1
+        repeats = repeats + 1 if alone and sample.trial in found else 0
+        found.add(sample.trial)
+    return repeats

@@ -9,6 +9,7 @@ from typing import Any
 
 from prototxt_gen.dropout import DropoutRule, place_dropout
 from prototxt_gen.notation import parse
+from reproduce.search.cost_cap import CostCap
 from reproduce.search.released_files import (
     STATE_FIELDS,
     QRow,
@@ -62,6 +63,7 @@ def import_released(
     q_values: ReleasedQValues | None = None,
     *,
     learning_rate: float = 0.001,
+    cap: CostCap | None = None,
 ) -> ImportReport:
     """Fill an empty replay memory so that a search goes on where the released code stopped.
 
@@ -76,17 +78,18 @@ def import_released(
         replay: the replay database, without debug rows.
         q_values: the Q table; None leaves every pair at its first value.
         learning_rate: what to record for each trial, which the file does not tell.
+        cap: the search's cap on a net's cost, which it could not go on from above.
 
     Raises:
-        ReleasedFileError: if there are no rows, a row is not of the space, or a number is out
-            of its range.
+        ReleasedFileError: if there are no rows, a row is not of the space or above the cap, or
+            a number is out of its range.
         ReplayMemoryError: if the memory is not empty. Nothing is written in either case.
     """
     if not replay.rows:
         raise ReleasedFileError(f"{replay.path}: there are no rows to import")
     samples = [
         ImportedSample(
-            _architecture(replay.path, space, row),
+            _architecture(replay.path, space, row, cap),
             row.epsilon,
             _result(row, space.rules.classes, learning_rate),
             row.accuracy_best_val,
@@ -109,7 +112,7 @@ def import_released(
     )
 
 
-def _architecture(path: Path, space: SearchSpace, row: ReplayRow) -> str:
+def _architecture(path: Path, space: SearchSpace, row: ReplayRow, cap: CostCap | None) -> str:
     """The notation of a row's architecture, once all that the import uses has been checked."""
     for column in ("accuracy_best_val", "accuracy_last_val", "epsilon"):
         value = getattr(row, column)
@@ -120,9 +123,16 @@ def _architecture(path: Path, space: SearchSpace, row: ReplayRow) -> str:
         raise file_error(path, row.line, "iter_last_val", f"{row.iter_last_val} is negative")
     architecture = parse(row.net).without_dropout()
     try:
-        space.walk(architecture)
+        walk = space.walk(architecture)
     except NotInSpaceError as error:
         raise file_error(path, row.line, "net", f"not in the space: {error}") from None
+    if cap is not None:
+        meter = cap.meter()
+        for node, number in walk:
+            meter.spend(node, number)
+        if meter.spent > cap.at_most:
+            problem = f"its {cap.of}, {meter.spent:,}, exceed the budget's cap of {cap.at_most:,}"
+            raise file_error(path, row.line, "net", f"{problem}; choose a budget without one")
     return str(architecture)
 
 

@@ -1,8 +1,8 @@
 """The replay memory: one SQLite file, the single source of truth of a run.
 
-The driver alone writes it, one transaction per step; everyone else reads (`mode=ro`). The
-agent's random state is stored with each step, so that a run killed at any instant goes on as
-one never stopped, and what orders the steps, so that a whole search can be computed again.
+The driver alone writes it, one transaction per step; everyone else reads. The agent's random
+state is stored with each step, so that a run killed at any instant goes on as one never stopped,
+and what orders the steps, so that a whole search can be computed again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.search.replay_schema import connect
+from reproduce.training import disk
 from reproduce.training.outcome import TrialResult
 
 
@@ -93,6 +94,15 @@ def _trial(row: sqlite3.Row) -> Trial:
     return Trial(**fields)
 
 
+def _problem(path: Path, doing: str, error: sqlite3.Error | OSError) -> ReplayMemoryError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one
+    failed = code == sqlite3.SQLITE_IOERR
+    if code == sqlite3.SQLITE_FULL or (failed and disk.free_bytes(path.parent) < disk.LEAST):
+        return ReplayMemoryError(disk.no_space(path.parent, f"{path.name}: {error}"))
+    remedy = "; see to its disk and give the same command again" if failed else ""
+    return ReplayMemoryError(f"{path}: cannot {doing} the replay memory ({error}){remedy}")
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -100,24 +110,25 @@ def _now() -> str:
 class ReplayMemory:
     """Reads and, unless opened read-only, writes a run's replay memory.
 
-    A writer brings the file of an earlier version up to date. A reader leaves it as it is and
-    reads an updated copy in memory, of the moment when it was opened.
+    A writer brings the file of an earlier version up to date. A reader leaves it and its folder
+    as they are. Unless a driver has it open, it reads a copy in memory, of the moment when it was
+    opened.
 
     Args:
         path: the SQLite file; created if absent and not read-only.
-        read_only: open with `mode=ro`.
+        read_only: open it for reading alone.
 
     Raises:
         ReplayMemoryError: if the file is absent (read-only), of a newer version, or no replay
-            memory; by any writing method, if it cannot be written.
+            memory; by any method, if it cannot be read or written.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         try:
             self._db = connect(path, read_only=read_only)
-        except sqlite3.Error as error:
-            raise ReplayMemoryError(f"{path}: cannot open the replay memory ({error})") from None
+        except (sqlite3.Error, OSError) as error:
+            raise _problem(path, "open", error) from None
         self._db.row_factory = sqlite3.Row
 
     def close(self) -> None:
@@ -155,13 +166,18 @@ class ReplayMemory:
         try:
             return self._db.execute(sql, parameters)
         except sqlite3.OperationalError as error:
-            problem = f"{self.path}: cannot write the replay memory ({error})"
-            raise ReplayMemoryError(problem) from None
+            raise _problem(self.path, "write", error) from None
+
+    def _read(self, sql: str, parameters: Sequence[object] = ()) -> list[sqlite3.Row]:
+        try:
+            return self._db.execute(sql, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _problem(self.path, "read", error) from None
 
     def get(self, key: str) -> Any:
         """A value stored with the run (JSON), or None."""
-        row = self._db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row["value"])
+        rows = self._read("SELECT value FROM run WHERE key = ?", (key,))
+        return json.loads(rows[0]["value"]) if rows else None
 
     def put(self, **values: object) -> None:
         """Store values (JSON) with the run, all in one transaction."""
@@ -294,14 +310,14 @@ class ReplayMemory:
 
     def finals(self) -> dict[str, tuple[str, TrialResult]]:
         """Final trainings by id: architecture and result."""
-        rows = self._db.execute("SELECT * FROM finals ORDER BY rowid")
+        rows = self._read("SELECT * FROM finals ORDER BY rowid")
         return {
             row["id"]: (row["architecture"], TrialResult.from_json(row["result"])) for row in rows
         }
 
     def trials(self) -> list[Trial]:
         """All architectures, in the order of their first sample."""
-        return [_trial(row) for row in self._db.execute("SELECT * FROM trials ORDER BY id")]
+        return [_trial(row) for row in self._read("SELECT * FROM trials ORDER BY id")]
 
     def trial(self, id_: int) -> Trial:
         """One architecture.
@@ -309,10 +325,10 @@ class ReplayMemory:
         Raises:
             KeyError: if there is none of this id.
         """
-        row = self._db.execute("SELECT * FROM trials WHERE id = ?", (id_,)).fetchone()
-        if row is None:
+        rows = self._read("SELECT * FROM trials WHERE id = ?", (id_,))
+        if not rows:
             raise KeyError(f"no trial {id_} in {self.path}")
-        return _trial(row)
+        return _trial(rows[0])
 
     def samples(self) -> list[Sample]:
         """All samples in the order of sampling."""
@@ -330,12 +346,12 @@ class ReplayMemory:
         )
 
     def _samples(self, which: str) -> list[Sample]:
-        rows = self._db.execute(f"SELECT * FROM samples {which} ORDER BY id")  # noqa: S608 (constants above)
+        rows = self._read(f"SELECT * FROM samples {which} ORDER BY id")  # noqa: S608 (constants above)
         return [Sample(**dict(row)) for row in rows]
 
     def replayable(self) -> list[tuple[str, float]]:
         """Architecture and reward of each completed sample, in the order of completion."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT architecture, reward FROM samples JOIN trials ON trials.id = samples.trial "
             "WHERE completed IS NOT NULL AND reward IS NOT NULL ORDER BY completed"
         )
@@ -343,14 +359,14 @@ class ReplayMemory:
 
     def unique_per_epsilon(self) -> dict[float, int]:
         """Distinct trained architectures by the ε at which they were first sampled."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT epsilon, count(*) AS n FROM trials WHERE reward IS NOT NULL GROUP BY epsilon"
         )
         return {row["epsilon"]: row["n"] for row in rows}
 
     def q_values(self) -> dict[int, float]:
         """The Q-values that ever changed, by the index of their pair."""
-        return {row["pair"]: row["value"] for row in self._db.execute("SELECT * FROM q_values")}
+        return {row["pair"]: row["value"] for row in self._read("SELECT * FROM q_values")}
 
 
 def read_replay_memory(path: Path) -> closing[ReplayMemory]:

@@ -6,7 +6,10 @@ lacks; each is one transaction. `PRAGMA user_version` tells how many a file has 
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 _VERSION_1 = """
@@ -75,35 +78,80 @@ SCHEMA_VERSION = len(_SCRIPTS)
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open a file of the newest version, with manual transactions.
 
-    A writer creates it, or brings it up to date. A reader of an older one gets an updated copy
-    in memory.
+    A writer creates it, or brings it up to date. A reader writes nothing, beside it neither, so
+    that a full disk and a folder that cannot be written do not matter to it.
 
     Raises:
-        sqlite3.Error: if it cannot be opened, is of a newer version or no replay memory.
+        sqlite3.Error, OSError: if it cannot be opened, is of a newer version or no replay memory.
     """
-    address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    db = sqlite3.connect(address, uri=True, isolation_level=None)
+    path = path.resolve()
+    if not read_only:
+        return _writer(path)
+    try:
+        return _reader(path)
+    except (sqlite3.OperationalError, FileNotFoundError):
+        return _reader(path)  # the writer may just have closed it
+
+
+def _open(path: Path, parameters: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?{parameters}", uri=True, isolation_level=None)
+
+
+def _writer(path: Path) -> sqlite3.Connection:
+    db = _open(path, "mode=rwc")
     try:
         version = _version(db)
-        if read_only and not version:
-            raise sqlite3.DatabaseError("it is empty")
-        if not read_only:
-            db.execute("PRAGMA journal_mode = WAL")
-            # In WAL mode nothing is lost to a killed process; a power cut may undo the last
-            # steps, which the search then repeats from the random state before them.
-            db.execute("PRAGMA synchronous = NORMAL")
-            _migrate(db, version)
-        elif version < SCHEMA_VERSION:
-            copy = sqlite3.connect(":memory:", isolation_level=None)
-            db.backup(copy)
-            _migrate(copy, version)
-            copy.execute("PRAGMA query_only = ON")
-            db.close()
-            return copy
+        db.execute("PRAGMA journal_mode = WAL")
+        # In WAL mode nothing is lost to a killed process; a power cut may undo the last
+        # steps, which the search then repeats from the random state before them.
+        db.execute("PRAGMA synchronous = NORMAL")
+        _migrate(db, version)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """The file itself while it has its `-wal` and `-shm`, else a copy of it in memory.
+
+    It has both while a writer has it open, and after one was killed. Without them nobody writes
+    it, and SQLite would make them.
+    """
+    wal, shm = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    if wal.exists() and shm.exists():
+        db = _open(path, "mode=ro&readonly_shm=1")
+    elif wal.exists() and wal.stat().st_size:  # the -shm was left out when they were copied
+        with tempfile.TemporaryDirectory() as folder:
+            for file in (path, wal):
+                shutil.copyfile(file, Path(folder, file.name))
+            db = _in_memory(_open(Path(folder, path.name), "mode=rw"))
+    else:
+        db = _in_memory(_open(path, "mode=ro&immutable=1"))
+    try:
+        version = _version(db)
+        if not version:
+            raise sqlite3.DatabaseError("it is empty")
+        if version < SCHEMA_VERSION:
+            db = _in_memory(db)
+            _migrate(db, version)
+        db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
+    """A copy in memory; the original is closed."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with closing(db):
+        try:
+            db.backup(copy)
+        except BaseException:
+            copy.close()
+            raise
+    return copy
 
 
 def _version(db: sqlite3.Connection) -> int:

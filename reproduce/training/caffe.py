@@ -6,14 +6,18 @@ the run's folder, its working directory here; placeholders tell it the rest:
     {run}       the run's folder, absolute
     {name}      a name that no other process has, such as metaqnn-3f0c…
 
-    CAFFE='docker run --rm --name {name} -v {run}:/run -w /run bvlc/caffe:cpu caffe'
+So that it finds the data too, which the nets name as `../../data/…`, the folder above both must be
+where it is here: mounted at its own path (a second `-v` for a data folder elsewhere), or on a disk
+that the other host shares.
+
+    CAFFE="docker run --rm --name {name} -v '$(pwd -P):$(pwd -P)' -w {run} bvlc/caffe:cpu caffe"
     CAFFE_STOP='docker kill --signal {signal} {name}'
 
-    CAFFE='ssh host cd {run} && exec caffe'
-    CAFFE_STOP='ssh host pkill -{signal} -f {solver}'
+    CAFFE='ssh host cd {run} && exec env METAQNN={name} caffe'
+    CAFFE_STOP='ssh host kill -{signal} $(grep -ls {name} /proc/[0-9]*/environ | cut -d/ -f3)'
 
 `CAFFE_STOP` ends what signals sent to the local process do not reach; `{signal}` is INT (write
-a snapshot and end) or KILL, `{solver}` the path that `--solver` has.
+a snapshot and end) or KILL, `{solver}` the path that `--solver` has, which other runs have too.
 """
 
 from __future__ import annotations
@@ -111,11 +115,15 @@ class Caffe:
 # Runners whose end does not end Caffe. docker and podman pass SIGINT on, but die of SIGKILL
 # alone; ssh and kubectl pass nothing on; srun takes a first SIGINT for a question.
 _BY_NAME = "CAFFE_STOP='{0} kill --signal {{signal}} {{name}}' with `{0} run --name {{name}}`"
+_BY_VARIABLE = "kill -{signal} $(grep -ls {name} /proc/[0-9]*/environ | cut -d/ -f3)"
 _OUTLIVES = {
     "docker": _BY_NAME.format("docker"),
     "podman": _BY_NAME.format("podman"),
-    "ssh": "CAFFE_STOP='ssh HOST pkill -{signal} -f {solver}'",
-    "kubectl": "CAFFE_STOP='kubectl exec POD -- pkill -{signal} -f {solver}'",
+    "ssh": f"CAFFE_STOP='ssh HOST {_BY_VARIABLE}' with `exec env METAQNN={{name}} caffe`",
+    "kubectl": (
+        f"CAFFE_STOP='kubectl exec POD -- sh -c \"{_BY_VARIABLE}\"' "
+        "with `env METAQNN={name} caffe`"
+    ),
     "srun": "CAFFE_STOP='scancel --signal={signal} --name={name}' with `srun --job-name={name}`",
 }
 

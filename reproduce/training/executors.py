@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -150,10 +150,9 @@ class LocalExecutor:
         """
         if not slots:
             raise ValueError("an executor needs at least one slot")
-        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
-        for slot in slots:
-            self._free.put(slot)
-        self._count = len(slots)
+        self._free, self._count = deque(slots), len(slots)
+        self._waiting: deque[tuple[Job, Future[Slot]]] = deque()
+        self._lock = threading.Lock()
         self._on_event = on_event
         self._places: dict[str, str] = {}
         self._stop = threading.Event()
@@ -165,8 +164,19 @@ class LocalExecutor:
         return self._count
 
     def submit(self, job: Job) -> Future[TrialResult]:
-        """Queue a job; it takes the first free slot."""
-        return self._pool.submit(self._run, job)
+        """Queue a job; it takes the first free slot, at once where there is one."""
+        turn: Future[Slot] = Future()
+        with self._lock:  # jobs reach the pool's threads in the order of their turns
+            self._waiting.append((job, turn))
+            self._assign()
+            return self._pool.submit(self._run, job, turn)
+
+    def _assign(self) -> None:
+        """Give free slots to the jobs that wait, in their order."""
+        while self._free and self._waiting:
+            (job, turn), slot = self._waiting.popleft(), self._free.popleft()
+            self._places[job.key] = str(slot)
+            turn.set_result(slot)
 
     def place(self, key: str) -> str | None:
         """See `Executor`."""
@@ -188,9 +198,8 @@ class LocalExecutor:
         self.stop()
         self._pool.shutdown(wait=True)
 
-    def _run(self, job: Job) -> TrialResult:
-        slot = self._free.get()
-        self._places[job.key] = str(slot)
+    def _run(self, job: Job, turn: Future[Slot]) -> TrialResult:
+        slot = turn.result()
         try:
             return run_trial(
                 job.folder,
@@ -202,4 +211,6 @@ class LocalExecutor:
                 self._stop,
             )
         finally:
-            self._free.put(slot)
+            with self._lock:
+                self._free.append(slot)
+                self._assign()

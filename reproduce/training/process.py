@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,12 @@ from typing import Literal
 import psutil
 
 from reproduce.training.commands import StopCommand, StopSignal
-from reproduce.training.log_parser import Event, LogFollower
+from reproduce.training.log_parser import Event, LogFollower, TrainLoss
+
+MOST_GRACE_S = 600.0
+"""The longest that a process may take to obey SIGINT, however slow its iterations are."""
+
+logger = logging.getLogger(__name__)
 
 _TOKEN = "METAQNN_PROCESS"  # noqa: S105 (the name of a variable, no secret)
 
@@ -146,7 +152,9 @@ class CaffeProcess:
         stop: when set, the process is ended and may write a snapshot first.
         stop_command: signals what local signals do not reach. Where it passes SIGINT on, the
             local process is left to end by itself: `ssh` would end at once and cut Caffe off.
-        grace_s: seconds between SIGINT (Caffe writes a snapshot and ends) and SIGKILL.
+        grace_s: seconds between SIGINT (Caffe writes a snapshot and ends) and SIGKILL. Caffe
+            obeys between two iterations: what `IterationTime` allows for one is added, up to
+            `MOST_GRACE_S` in all.
 
     Raises:
         OSError: on entry, if the log or the mark cannot be written or nothing can be started.
@@ -186,6 +194,7 @@ class CaffeProcess:
             launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
         self._oom_kills = kernel_oom_kills()
         self._started = time.monotonic()
+        self._iterations = IterationTime(self._started)
         try:
             self._mark.write_text(json.dumps({"token": self._token, "values": values}))
             with self._log.open("ab") as log:
@@ -212,8 +221,7 @@ class CaffeProcess:
         if self._ending is not None:
             return
         try:
-            self._interrupt()
-            deadline = time.monotonic() + self._grace_s
+            deadline = self._interrupt()
             while not self._exited() and time.monotonic() < deadline:
                 time.sleep(self._poll_s)
         finally:
@@ -226,7 +234,9 @@ class CaffeProcess:
         kill_at: float | None = None
         while True:
             exited = self._exited()  # before the poll: nothing is written after it
-            yield from follower.poll()
+            events = follower.poll()
+            self._iterations.take(events, time.monotonic())
+            yield from events
             if exited:
                 break
             now = time.monotonic()
@@ -234,8 +244,7 @@ class CaffeProcess:
                 if now >= kill_at:
                     self._kill()
             elif self._reason == "exited" and (reason := self._due(now)):
-                self._reason, kill_at = reason, now + self._grace_s
-                self._interrupt()
+                self._reason, kill_at = reason, self._interrupt()
             time.sleep(self._poll_s)
         self._reap()
 
@@ -266,10 +275,16 @@ class CaffeProcess:
         options = os.WEXITED | os.WNOWAIT | os.WNOHANG
         return os.waitid(os.P_PID, self._popen.pid, options) is not None
 
-    def _interrupt(self) -> None:
-        """Ask Caffe to write a snapshot and end."""
+    def _interrupt(self) -> float:
+        """Ask Caffe to write a snapshot and end; returns until when it may take for that."""
+        allowance = self._iterations.allowance(time.monotonic())
+        grace = min(self._grace_s + allowance, MOST_GRACE_S)
+        if not self._exited():
+            said = "%s: Caffe may take up to %.0f s to end its iteration and write a snapshot"
+            logger.info(said, self._mark.parent.name, grace)
         if not self._send("INT"):
             self._signal(signal.SIGINT)
+        return time.monotonic() + grace
 
     def _kill(self) -> None:
         """End Caffe now, wherever it runs."""
@@ -305,3 +320,37 @@ class CaffeProcess:
             self._stop_command.send("KILL", self._env)  # a connection may have broken
         _end_all(self._token, self._mark.parent)
         self._mark.unlink(missing_ok=True)
+
+
+class IterationTime:
+    """How long an iteration takes, told by when lines of training loss arrive."""
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._last: tuple[int, float] | None = None
+        self._first: float | None = None
+        self._longest: float | None = None
+
+    def take(self, events: Iterable[Event], now: float) -> None:
+        """Take events that have just arrived."""
+        for event in events:
+            if not isinstance(event, TrainLoss):
+                continue
+            if self._last is None:
+                self._first = now - self._started
+            else:
+                iteration, at = self._last
+                each = (now - at) / max(1, event.iteration - iteration)
+                self._longest = max(self._longest or 0.0, each)
+            self._last = event.iteration, now
+
+    def allowance(self, now: float) -> float:
+        """Seconds to wait for the end of an iteration that may just have begun.
+
+        Three times the longest or, before the second line, what the first took: it has an
+        iteration in it. Before the first line what has passed, which every whole iteration is
+        shorter than; without one there is nothing to lose.
+        """
+        if self._longest is not None:
+            return 3 * self._longest
+        return now - self._started if self._first is None else 3 * self._first

@@ -7,13 +7,9 @@ driver puts them there. `ray_node` says how it runs on its node.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import logging
-import os
 import queue
-import re
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,14 +20,19 @@ from typing import Any, Self
 
 from reproduce.training.executors import Job
 from reproduce.training.outcome import Outcome, TrialResult
+from reproduce.training.preflight import Preflight, PreflightError
+from reproduce.training.ray_cluster import first_line, import_ray, join, room
 from reproduce.training.ray_files import DataSet, RayError, replace_folder, trial_files
-from reproduce.training.ray_node import Coordinator, Order, train_on_node
+from reproduce.training.ray_node import (
+    Begun,
+    Coordinator,
+    Order,
+    check_on_node,
+    train_on_node,
+)
 from reproduce.training.trial_events import PhaseStarted, Retried, TrialEvent
 
 __all__ = ["RayError", "RayExecutor"]
-
-LOCAL_STORE = 2**30
-"""Bytes of Ray's object store where the driver starts a Ray of its own."""
 
 _POLL_S = 0.2
 
@@ -82,11 +83,11 @@ class RayExecutor:
         """
         if not 0 <= gpus <= 1 or cpus < 0 or gpus == cpus == 0:
             raise RayError(f"a trial takes up to one GPU, and CPUs; not {gpus:g} and {cpus:g}")
-        self._ray = _import_ray()
+        self._ray = import_ray()
         self._gpus, self._cpus, self._retries = gpus, cpus, retries
         self._data = None if data is None else DataSet.of(data)
         self._on_event = on_event
-        self._joined = _join(self._ray, address)
+        self._joined = join(self._ray, address)
         try:
             if not self._room():
                 wanted = f"{gpus:g} GPU and {cpus:g} CPUs" if gpus else f"{cpus:g} CPUs"
@@ -95,14 +96,15 @@ class RayExecutor:
         except BaseException:
             self._leave()
             raise
+        task = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
         # Ray's own retries stay out of it: they would not say that a node died, nor give up
         # where the worker runs out of memory each time.
-        self._task = self._ray.remote(train_on_node).options(
-            num_cpus=cpus, num_gpus=gpus, max_retries=0, scheduling_strategy="SPREAD"
-        )
+        self._task = self._ray.remote(train_on_node).options(max_retries=0, **task)
+        self._check = self._ray.remote(check_on_node).options(max_retries=retries, **task)
         self._inbox: queue.SimpleQueue[_Launch] = queue.SimpleQueue()
         self._running: dict[Any, _Launch] = {}  # by the reference to the result to come
         self._numbers = itertools.count()
+        self._places: dict[str, str] = {}
         self._stop = threading.Event()
         self._stop_told = self._closed = False
         self._thread = threading.Thread(target=self._work, name="ray-executor")
@@ -121,20 +123,45 @@ class RayExecutor:
         if self._closed:
             raise RuntimeError("the executor is closed")
         future: Future[TrialResult] = Future()
+        try:
+            self._inbox.put(_Launch(job, self._order(job), future))
+        except RuntimeError as error:
+            future.set_exception(error)
+        return future
+
+    def _order(self, job: Job) -> Order:
         caffe = replace(
             job.caffe,
             gpu=0 if self._gpus else None,  # the first of those that Ray lets the task see
             threads=None if self._gpus else max(1, int(self._cpus)),
         )
+        return Order.of(job, self._data, caffe)
+
+    def check(self, job: Job) -> Preflight:
+        """Run the preflight of a job's net on a node, once there is room; its logs come back.
+
+        Raises:
+            PreflightError: if Caffe fails there at any of it.
+            RayError: if the node cannot train, or the cluster is gone.
+            TrialError: if the job's folder is outside the run's.
+        """
+        order = self._order(job)
+        reference = self._check.remote(self._coordinator, next(self._numbers), order)
         try:
-            self._inbox.put(_Launch(job, Order.of(job, self._data, caffe), future))
-        except RuntimeError as error:
-            future.set_exception(error)
-        return future
+            while not self._ray.wait([reference], timeout=_POLL_S)[0]:
+                pass  # Ctrl-C gets through between two calls
+            measured, files = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            raise self._said_by_ray(error) from error
+        replace_folder(job.folder, files)
+        if isinstance(measured, str):
+            raise PreflightError(measured)
+        checked: Preflight = measured
+        return checked
 
     def place(self, key: str) -> str | None:
-        """None: Ray decides, and may move a trial to another node."""
-        return None
+        """The host name of the node that a job runs or ran on last; None before it has started."""
+        return self._places.get(key)
 
     def stop(self) -> None:
         """See `Executor`."""
@@ -160,17 +187,7 @@ class RayExecutor:
             self._ray.shutdown()
 
     def _room(self) -> int:
-        """Trials that the nodes hold in all."""
-
-        def on(resources: dict[str, float]) -> int:
-            limits = []
-            if self._gpus:  # one trial's share is of one GPU
-                limits.append(int(resources.get("GPU", 0)) * int(1 / self._gpus + 1e-6))
-            if self._cpus:
-                limits.append(int(resources.get("CPU", 0) / self._cpus + 1e-6))
-            return min(limits)
-
-        return sum(on(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
+        return room(self._ray, self._gpus, self._cpus)
 
     def _start_coordinator(self) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -188,7 +205,7 @@ class RayExecutor:
                 self._turn()
             except Exception as error:  # an event that cannot be shown, a cluster that is gone
                 for launch in self._running.values():
-                    launch.future.set_exception(error)
+                    launch.future.set_exception(self._said_by_ray(error))
                 self._running.clear()
 
     def _turn(self) -> None:
@@ -231,6 +248,9 @@ class RayExecutor:
         launches = {launch.number: launch for launch in self._running.values()}
         for number, event in self._ray.get(self._coordinator.take_events.remote()):
             if launch := launches.get(number):
+                if isinstance(event, Begun):
+                    self._places[launch.job.key] = event.node
+                    continue
                 if isinstance(event, PhaseStarted):
                     launch.attempt = event.attempt
                 self._on_event(launch.job, event)
@@ -255,18 +275,20 @@ class RayExecutor:
             of_ray.ObjectLostError,
             of_ray.OutOfMemoryError,
         ) as error:
-            self._died(launch, f"{type(error).__name__}: {_first_line(error)}")
-        except of_ray.RayTaskError as error:
-            if isinstance(error.cause, of_ray.RayError):  # the task could not be loaded there
-                said = f"a node cannot train: {_first_line(error.cause)}"
-                future.set_exception(RayError(said))
-            else:
-                future.set_exception(error.cause)
-        except of_ray.RayError as error:
-            future.set_exception(RayError(_first_line(error)))
-        except (OSError, RayError) as error:
-            future.set_exception(error)
+            self._died(launch, f"{type(error).__name__}: {first_line(error)}")
+        except (of_ray.RayError, OSError, RayError) as error:
+            future.set_exception(self._said_by_ray(error))
         del self._running[reference]
+
+    def _said_by_ray(self, error: Exception) -> BaseException:
+        """An error of Ray's in one line, or what it wraps; any other as it is."""
+        of_ray = self._ray.exceptions
+        cause: BaseException = getattr(error, "cause", error)
+        if isinstance(error, of_ray.RayTaskError) and not isinstance(cause, of_ray.RayError):
+            return cause
+        if isinstance(error, of_ray.RayTaskError):  # the task could not be loaded there
+            return RayError(f"a node cannot train: {first_line(cause)}")
+        return RayError(first_line(error)) if isinstance(error, of_ray.RayError) else error
 
     def _died(self, launch: _Launch, reason: str) -> None:
         launch.deaths += 1
@@ -278,46 +300,6 @@ class RayExecutor:
         if not self._room():
             log.warning("No node is left that can hold a trial; waiting for one.")
         self._start(launch)
-
-
-def _import_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise RayError("Ray is not installed: pip install 'metaqnn-caffe[ray]'") from error
-
-
-def _join(ray: Any, address: str | None) -> bool:
-    """Connect this process to a cluster; returns whether it was not connected before."""
-    if ray.is_initialized():
-        return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    named = address or os.environ.get("RAY_ADDRESS")
-    try:
-        if named not in (None, "auto"):
-            _knock(named)
-        ray.init(named or "auto", **quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if named is not None:
-            raise RayError(
-                f"this machine has not joined a Ray cluster at {named} ({_first_line(error)}); "
-                "`ray start` makes it join"
-            ) from error
-        ray.init("local", include_dashboard=False, object_store_memory=LOCAL_STORE, **quiet)
-    return True
-
-
-def _knock(address: str) -> None:
-    """Find out soon whether anything is there: Ray itself would try for minutes."""
-    match = re.fullmatch(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d{1,5})", address)
-    if match is None:
-        raise ValueError("an address is HOST:PORT")
-    socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=5).close()
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
 
 
 def _untrained(job: Job, outcome: Outcome, message: str) -> TrialResult:

@@ -1,4 +1,8 @@
-"""Files that travel between the driver and the nodes: data sets out, trials' folders both ways."""
+"""Files that travel between the driver and the nodes: data sets out, trials' folders both ways.
+
+A node keeps them in `<scratch>/data/<digest>` and `<scratch>/trials/<token>`; `prune` bounds how
+long.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,17 @@ import os
 import re
 import shutil
 import socket
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 CHUNK = 16 * 2**20
 """Bytes of a data set that are on their way to a node at a time."""
+
+KEEP_S = 7 * 86400.0
+"""How long a node keeps the files of trials whose driver is gone, and data that no trial uses."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MARK = "caffe.mark"  # names processes of one machine
@@ -70,11 +79,22 @@ def _write(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep out other processes of this machine; the lock goes with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Keep out others of this machine; the lock goes with the process.
+
+    Its file may be removed, with its folder, by whoever holds the lock.
+
+    Raises:
+        BlockingIOError: if another holds the lock, unless `wait`.
+    """
+    with contextlib.ExitStack() as files:
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                lock = files.enter_context(path.open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    break
         yield
 
 
@@ -141,6 +161,8 @@ def _sha256(path: Path) -> str:
 def stage(data: DataSet, store: Path, read: Callable[[str, int], bytes]) -> Path:
     """Have a data set on this machine; returns where. Once it is there, a call only looks.
 
+    It stays for `KEEP_S` from the last call, and for as long as a trial's folder links to it.
+
     Where the driver's folder is seen under its own path with the same content (its machine, a
     shared file system), nothing is copied: `store` gets a link.
 
@@ -154,7 +176,9 @@ def stage(data: DataSet, store: Path, read: Callable[[str, int], bytes]) -> Path
         OSError: if it cannot be written.
     """
     place, partial = store / data.digest, store / f"{data.digest}.partial"
-    with locked(store / f"{data.digest}.lock"):
+    lock = store / f"{data.digest}.lock"
+    with locked(lock):
+        os.utime(lock)
         if data.complete_in(place):
             return place
         _remove(place)
@@ -184,3 +208,64 @@ def _remove(path: Path) -> None:
         path.unlink()
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_site(site: Path) -> None:
+    """Remove the folder of a trial's files, whose lock the caller holds.
+
+    It loses its name first, so that another launch finds it whole or begins a new one.
+    """
+    gone = site.with_name(f".{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
+        site.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def prune(scratch: Path) -> None:
+    """Remove what no trial of this machine has used for `KEEP_S`: trials' folders, then data.
+
+    What a running trial holds stays, whatever its age; so does data that a trial's folder links
+    to.
+    """
+    oldest, linked = time.time() - KEEP_S, set[str]()
+    for site in _entries(scratch / "trials"):
+        if site.name.startswith("."):  # a removal that broke off
+            shutil.rmtree(site, ignore_errors=True)
+            continue
+        changed, links = _look_through(site)
+        if changed < oldest:
+            with contextlib.suppress(OSError), locked(site / ".lock", wait=False):
+                remove_site(site)
+                continue
+        linked |= links
+    for lock in _entries(scratch / "data"):
+        place = lock.with_suffix("")
+        if lock.suffix != ".lock" or str(place) in linked:
+            continue
+        with contextlib.suppress(OSError):
+            if lock.stat().st_mtime < oldest:
+                _remove_data(place, lock, oldest)
+
+
+def _remove_data(place: Path, lock: Path, oldest: float) -> None:
+    with locked(lock, wait=False):
+        if lock.stat().st_mtime < oldest:  # no trial has come meanwhile
+            _remove(place)
+            _remove(place.with_suffix(".partial"))
+            lock.unlink()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _look_through(folder: Path) -> tuple[float, set[str]]:
+    """When the newest file of a folder was changed, and where its links lead."""
+    newest, links = 0.0, set[str]()
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            with contextlib.suppress(FileNotFoundError):
+                newest = max(newest, path.lstat().st_mtime)
+                if path.is_symlink():
+                    links.add(str(path.readlink()))
+    return newest, links

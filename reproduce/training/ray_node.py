@@ -8,7 +8,7 @@ smallest folder that holds both the run and the data set:
     <scratch>/data/<digest>                            the data set, staged once per node
 
 So the relative paths in a prototxt hold as they are, and a net's text is the same wherever it
-trains. <scratch> is `metaqnn-<uid>` in the node's temporary folder.
+trains. <scratch> is `metaqnn-<uid>` in the node's temporary folder; each launch prunes it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,28 @@ import os
 import shlex
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reproduce.training.caffe import Caffe, CaffeError, find_caffe
 from reproduce.training.executors import Job
-from reproduce.training.ray_files import DataSet, RayError, locked, replace_folder, stage
+from reproduce.training.preflight import Preflight, PreflightError, preflight
+from reproduce.training.ray_files import (
+    DataSet,
+    RayError,
+    locked,
+    prune,
+    remove_site,
+    replace_folder,
+    stage,
+)
 from reproduce.training.ray_files import trial_files as files_of
 from reproduce.training.recipe import Recipe
 from reproduce.training.trial import TrialError, run_trial
@@ -91,20 +101,32 @@ class Order:
             caffe=caffe,
         )
 
+    def as_driver_sees(self, message: str, site: Path) -> str:
+        """A message with the driver's folders in place of this node's."""
+        return message.replace(str(site), str(self.root))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A launch has begun on a node of this host name."""
+
+    node: str
+
 
 class Coordinator:
     """What trials and driver tell each other: an actor on the driver's machine."""
 
     def __init__(self, data: DataSet | None) -> None:
         self._data = data
-        self._events: deque[tuple[int, TrialEvent]] = deque(maxlen=10_000)
+        self._events: deque[tuple[int, TrialEvent | Begun]] = deque(maxlen=10_000)
         self._begun: set[int] = set()
         self._stopping = False
 
-    def begin(self, launch: int) -> bool:
-        """Whether a launch may still begin."""
+    def begin(self, launch: int, node: str) -> bool:
+        """Whether a launch may still begin, on a node of this host name."""
         if not self._stopping:
             self._begun.add(launch)
+            self._events.append((launch, Begun(node)))
         return not self._stopping
 
     def stop(self) -> set[int]:
@@ -120,7 +142,7 @@ class Coordinator:
         """Note a trial's event; where nobody takes them, the oldest are dropped."""
         self._events.append((launch, event))
 
-    def take_events(self) -> list[tuple[int, TrialEvent]]:
+    def take_events(self) -> list[tuple[int, TrialEvent | Begun]]:
         """What was told since the last call, each with its launch."""
         taken = list(self._events)
         self._events.clear()
@@ -154,7 +176,7 @@ class _Line:
         self._coordinator.tell.remote(self._launch, event)
 
     def begin(self) -> bool:
-        return bool(self.ask("begin", self._launch))
+        return bool(self.ask("begin", self._launch, socket.gethostname()))
 
     @contextlib.contextmanager
     def stop_event(self) -> Iterator[threading.Event]:
@@ -191,36 +213,72 @@ def train_on_node(
     the driver has asked to stop before it began. Raises as `run_trial` does, and RayError if
     this node cannot train.
     """
-    line = _Line(coordinator, launch)
-    try:
+    with _line(coordinator, launch) as line:
         if not line.begin():
             return None
-        _check_caffe(order.caffe)
-        scratch = _scratch()
-        site = scratch / "trials" / order.token
-        run, folder = site / order.run, site / order.folder
-        # A launch that Ray holds for dead may still be at its end.
-        with locked(site / ".lock"):
+        caffe = caffe_here(order.caffe)
+        with _site(order, line) as site:
+            run, folder = site / order.run, site / order.folder
+            if not folder.exists():
+                replace_folder(folder, files)
             try:
-                run.mkdir(parents=True, exist_ok=True)
-                if order.data is not None:
-                    read = functools.partial(line.ask, "read")
-                    _link(site / order.data_at, stage(order.data, scratch / "data", read))
-                if not folder.exists():
-                    replace_folder(folder, files)
                 with line.stop_event() as stop:
                     result = run_trial(
-                        folder, run, order.net_text, order.recipe, order.caffe, line.tell, stop
+                        folder, run, order.net_text, order.recipe, caffe, line.tell, stop
                     )
-                # Answered after all events, which so arrive before the result does.
-                if not line.lost:
-                    line.ask("stopping")
-                return result.to_json(), files_of(folder)
-            except TrialError as error:  # names the folder that the user can see
-                raise TrialError(str(error).replace(str(site), str(order.root))) from None
-            finally:
-                if not line.lost:  # else nobody takes the files; another driver may go on here
-                    shutil.rmtree(site, ignore_errors=True)
+            except TrialError as error:
+                raise TrialError(order.as_driver_sees(str(error), site)) from None
+            # Answered after all events, which so arrive before the result does.
+            if not line.lost:
+                line.ask("stopping")
+            return result.to_json(), files_of(folder)
+
+
+def check_on_node(
+    coordinator: Any, launch: int, order: Order
+) -> tuple[Preflight | str, dict[str, bytes]]:
+    """Run the preflight of an order's net here; returns what it measured, or the failure.
+
+    With it come its logs. Raises RayError if this node cannot train.
+    """
+    with _line(coordinator, launch) as line:
+        caffe = caffe_here(order.caffe)
+        with _site(order, line) as site, line.stop_event() as stop:
+            run, folder = site / order.run, site / order.folder
+            measured: Preflight | str
+            try:
+                measured = preflight(folder, run, order.net_text, order.recipe, caffe, stop=stop)
+            except PreflightError as error:
+                said = order.as_driver_sees(str(error), site)
+                measured = f"{said} (on {socket.gethostname()})"
+            return measured, files_of(folder)
+
+
+@contextlib.contextmanager
+def _site(order: Order, line: _Line) -> Iterator[Path]:
+    """The folder that mirrors the driver's, kept from other launches of this order."""
+    scratch = _scratch()
+    site = scratch / "trials" / order.token
+    # A launch that Ray holds for dead may still be at its end.
+    with locked(site / ".lock"):
+        try:
+            (site / order.run).mkdir(parents=True, exist_ok=True)
+            if order.data is not None:
+                read = functools.partial(line.ask, "read")
+                _link(site / order.data_at, stage(order.data, scratch / "data", read))
+            with contextlib.suppress(OSError):
+                prune(scratch)
+            yield site
+        finally:
+            if not line.lost:  # else nobody takes the files; another driver may go on here
+                remove_site(site)
+
+
+@contextlib.contextmanager
+def _line(coordinator: Any, launch: int) -> Iterator[_Line]:
+    line = _Line(coordinator, launch)
+    try:
+        yield line
     finally:
         line.close()
 
@@ -243,16 +301,24 @@ def _scratch() -> Path:
 
 
 @functools.cache
-def _check_caffe(caffe: Caffe) -> None:
-    """The same `caffe` must be here: its version goes into the records as what trained."""
-    host, commands = socket.gethostname(), {"CAFFE": caffe.argv, "CAFFE_STOP": caffe.stop}
-    words = {name: shlex.join(argv) for name, argv in commands.items()}
+def caffe_here(caffe: Caffe) -> Caffe:
+    """The driver's `caffe` on this node; the embedded one may lie in another clone here.
+
+    Raises:
+        RayError: if it is missing, or of another version than goes into the records.
+    """
+    host, argv = socket.gethostname(), caffe.argv
+    if own := caffe.kind == "embedded" and shutil.which(argv[0]) is None:
+        argv = (sys.executable, "-m", "caffe_torch")
+    words = {"CAFFE": shlex.join(argv), "CAFFE_STOP": shlex.join(caffe.stop)}
     try:
         found = find_caffe({**os.environ, **words})
     except CaffeError as error:
-        raise RayError(f"{host}: {error}") from None
+        missing = "the embedded caffe is missing, `make setup` in its clone installs it: "
+        raise RayError(f"{host}: {missing if own else ''}{error}") from None
     if found.version != caffe.version:
         raise RayError(
             f"{host} trains with {found.version}, the driver with {caffe.version}: "
             "install the same on every machine"
         )
+    return replace(caffe, argv=argv)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from prototxt_gen.solver import TrainingScheme
 
 _FREE_TO_CHANGE = frozenset({"timeout_s", "retries", "max_restarts", "display", "keep_model"})
+
+
+def restart_rate(base_lr: float, factor: float, attempt: int, decimals: int | None) -> float:
+    """Initial learning rate of attempt 0, 1, …: base_lr · factor^attempt, rounded."""
+    try:
+        rate = float(base_lr * factor**attempt)
+    except OverflowError:
+        rate = math.inf
+    return rate if decimals is None else float(f"{rate:.{decimals}f}")
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,8 @@ class Recipe:
         return self.epochs * self.iterations_per_epoch
 
     def learning_rate(self, attempt: int) -> float:
-        """Initial learning rate of attempt 0, 1, …: base_lr · restart_factor^attempt, rounded."""
-        rate = float(self.base_lr * self.restart_factor**attempt)
-        return rate if self.rate_decimals is None else float(f"{rate:.{self.rate_decimals}f}")
+        """Initial learning rate of attempt 0, 1, …; see `restart_rate`."""
+        return restart_rate(self.base_lr, self.restart_factor, attempt, self.rate_decimals)
 
     def scheme(self, attempt: int, max_iter: int) -> TrainingScheme:
         """The solver of one attempt up to an iteration: test and snapshot after each epoch."""

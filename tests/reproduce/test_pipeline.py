@@ -227,7 +227,7 @@ def test_a_failed_final_training_is_said_not_recorded_and_tried_again(fake: Run)
         ("[final]", "[exploration]\ntest_batch = 99\n[final]", "99 must divide the 200 images"),
         ("[final]", "[exploration]\nbase_lr = -0.001\n[final]", "exploration.base_lr"),
         ("[final]", "[q_learner]\nalpha = 1\n[final]", "q_learner: Extra inputs"),
-        ('dataset = "mnist"', 'dataset = "svhn"', "data set svhn cannot be prepared"),
+        ('dataset = "mnist"', 'dataset = "svhn"', "has no train_32x32.mat; put it there"),
     ],
 )
 def test_an_experiment_that_cannot_run_ends_in_one_line(

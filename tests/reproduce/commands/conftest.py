@@ -24,6 +24,10 @@ FAKE = Path(__file__).parents[2] / "fake_caffe.py"
 IMAGES = 300
 
 
+def _no_json(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
 @dataclass(frozen=True)
 class Said:
     """How a command ended: its exit code, what it printed, and what it said on standard error."""
@@ -34,9 +38,9 @@ class Said:
 
     @property
     def json(self) -> Any:
-        """The output of `--json`."""
+        """The output of `--json`, which is JSON as RFC 8259 has it: without NaN and Infinity."""
         assert self.code in (0, 1), self
-        return json.loads(self.out)
+        return json.loads(self.out, parse_constant=_no_json)
 
     @property
     def refusal(self) -> str:

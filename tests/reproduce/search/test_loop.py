@@ -1,6 +1,7 @@
 """The search: its schedule, its duplicates, and that stopping it changes nothing."""
 
 import functools
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from reproduce.search.loop import (
     MOST_WITHOUT_REWARD,
     Completed,
     EpsilonStage,
+    NoNewNetError,
     Replayed,
     Resumed,
     Sampled,
@@ -26,9 +28,11 @@ from reproduce.search.loop import (
     Stopped,
     Trained,
     TrainerBrokenError,
+    models_done,
     search,
 )
 from reproduce.search.replay_memory import ReplayMemory, Sample, Trial
+from reproduce.search.rerun import rerun
 from reproduce.search.space import SearchSpace, SpaceRules
 from reproduce.training.outcome import Outcome, TrialResult
 
@@ -277,6 +281,127 @@ def test_where_and_when_a_trial_ran_is_recorded(tmp_path: Path) -> None:
         assert sample.completed_at is not None
         assert sample.sampled_at <= sample.completed_at
         assert sample.sampled_at.endswith("+00:00")
+
+
+# A space with no net left.
+
+
+@pytest.fixture
+def few_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MOST_REPEATS", 60)
+    monkeypatch.setattr(loop, "MOST_REPEATS_BESIDE", 40)
+
+
+TINY_NETS = 7  # see TINY.counts()
+
+
+def run_out(path: Path, trainer: FormulaTrainer, models: int, **keywords: Any) -> str:
+    """Search TINY for so many models in its second stage, in vain; returns the message."""
+    schedule = (EpsilonStage(1.0, 2), EpsilonStage(0.5, models))
+    with pytest.raises(NoNewNetError) as error:
+        list(start(path, trainer, space=TINY, schedule=schedule, **keywords))
+    return str(error.value)
+
+
+def check_rerun(path: Path, schedule: tuple[EpsilonStage, ...], batched: tuple[float, ...]) -> None:
+    agent, rng = Agent(TINY, QLearning()), np.random.default_rng(0)
+    memory = ReplayMemory(path, read_only=True)
+    assert rerun(memory, agent, rng, schedule, 30, batched=batched).difference is None
+
+
+@pytest.mark.usefixtures("few_repeats")
+@pytest.mark.parametrize("batched", [(), (1.0,)])
+@pytest.mark.parametrize("seed", range(3))
+def test_slots_for_which_no_net_is_left_wait_for_those_that_train(
+    tmp_path: Path,
+    scrambled: Callable[..., ScrambledTrainer],
+    seed: int,
+    batched: tuple[float, ...],
+) -> None:
+    """More slots than nets: sampling on would never take up a result."""
+    assert TINY.counts().architectures == TINY_NETS
+    path, trainer = tmp_path / "r.sqlite", scrambled(TINY_NETS + 4, seed)
+    schedule = (EpsilonStage(1.0, TINY_NETS),)
+    events = list(start(path, trainer, space=TINY, schedule=schedule, batched=batched))
+    check_learned(path, events, TINY, batched)
+    check_rerun(path, schedule, batched)
+    memory = ReplayMemory(path, read_only=True)
+    assert memory.unique_per_epsilon() == {1.0: TINY_NETS}
+    # At most so many in vain after each trial's start and each wait.
+    assert len(memory.samples()) <= TINY_NETS + 40 * (TINY_NETS + len(trainer.ended))
+
+
+@pytest.mark.usefixtures("few_repeats")
+@pytest.mark.parametrize("slots", [1, 3, 20])
+def test_a_schedule_of_more_nets_than_there_are_ends_in_an_error(
+    tmp_path: Path, scrambled: Callable[..., ScrambledTrainer], slots: int
+) -> None:
+    path = tmp_path / "r.sqlite"
+    trainer = scrambled(slots, 0)
+    said = run_out(path, trainer, TINY_NETS)
+    assert re.fullmatch(
+        r"60 samples in a row at ε 0\.5 found no net beside the 7 known; \d of the schedule's 9 "
+        r"models are trained: it needs fewer models, or a larger space",
+        said,
+    )
+    memory = ReplayMemory(path, read_only=True)
+    assert not memory.pending()
+    assert len(trainer.trained) == TINY_NETS
+    check_rerun(path, (EpsilonStage(1.0, 2), EpsilonStage(0.5, TINY_NETS)), ())
+
+
+@pytest.mark.usefixtures("few_repeats")
+def test_a_net_set_aside_that_leaves_too_few_ends_in_an_error(tmp_path: Path) -> None:
+    """Before the search there were enough; the same command samples as many times again."""
+    path = tmp_path / "r.sqlite"
+    trainer = FormulaTrainer(
+        lambda number: Outcome.OUT_OF_MEMORY if number == 3 else Outcome.FINISHED
+    )
+    said = run_out(path, trainer, TINY_NETS - 2)
+    assert "the 7 known; 6 of the schedule's 7 models are trained" in said
+    samples = ReplayMemory(path, read_only=True).samples()
+    assert run_out(path, trainer, TINY_NETS - 2) == said
+    again = ReplayMemory(path, read_only=True).samples()
+    assert len(again) == len(samples) + 60
+    assert len(trainer.trained) == TINY_NETS
+
+
+@pytest.mark.usefixtures("few_repeats")
+def test_a_search_stopped_on_its_way_out_of_nets_ends_as_one_never_stopped(tmp_path: Path) -> None:
+    """How often nets repeated is read from the record."""
+    whole = tmp_path / "whole.sqlite"
+    said = run_out(whole, FormulaTrainer(), TINY_NETS)
+    samples = len(ReplayMemory(whole, read_only=True).samples())
+    for stop_after in (samples - 59, samples - 30, samples - 2):
+        path = tmp_path / f"{stop_after}.sqlite"
+        schedule = (EpsilonStage(1.0, 2), EpsilonStage(0.5, TINY_NETS))
+        for event in start(path, FormulaTrainer(), space=TINY, schedule=schedule):
+            if isinstance(event, Sampled) and event.sample.id == stop_after:
+                break
+        assert run_out(path, FormulaTrainer(), TINY_NETS, seed=99) == said
+        assert contents(path) == contents(whole)
+
+
+# What several slots train beyond a stage's number.
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stages_train_up_to_one_model_more_for_each_further_slot(
+    tmp_path: Path, scrambled: Callable[..., ScrambledTrainer], seed: int
+) -> None:
+    path, slots = tmp_path / "r.sqlite", 4
+    list(start(path, scrambled(slots, seed)))
+    trained = ReplayMemory(path, read_only=True).unique_per_epsilon()
+    for stage in SCHEDULE:
+        assert stage.models <= trained[stage.epsilon] < stage.models + slots
+    assert sum(trained.values()) > 14
+    assert models_done(SCHEDULE, trained) == 14
+
+
+def test_models_beyond_a_stage_s_number_do_not_count_for_another() -> None:
+    assert models_done(SCHEDULE, {}) == 0
+    assert models_done(SCHEDULE, {1.0: 9, 0.5: 1}) == 6 + 1
+    assert models_done(SCHEDULE, {1.0: 6, 0.5: 4, 0.1: 3, 0.7: 8}) == 6 + 4 + 3
 
 
 # Batched stages.

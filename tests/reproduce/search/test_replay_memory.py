@@ -1,19 +1,23 @@
 """The replay memory's file: its readers, its refusals, its transactions."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reproduce.search import replay_memory
 from reproduce.search.replay_memory import (
     ImportedSample,
     ReplayMemory,
     ReplayMemoryError,
     read_replay_memory,
 )
+from reproduce.training import disk
 from reproduce.training.outcome import Outcome, TrialResult
 
 RESULT = TrialResult(Outcome.FINISHED, (0.5, 0.75), 0.001, 0, 20, 1.5, "formula")
@@ -80,6 +84,117 @@ def test_a_reader_cannot_write_and_needs_a_file(tmp_path: Path) -> None:
         pytest.raises(ReplayMemoryError, match=r"r\.sqlite: cannot write .*readonly database"),
     ):
         reader.put(key=1)
+
+
+def files(folder: Path, state: str) -> dict[str, bytes]:
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if state == "open":  # here by this very process, whose connections share their index
+        found["r.sqlite-shm"] = b""
+    return found
+
+
+@pytest.mark.parametrize(
+    ("state", "there"),
+    [
+        ("closed", {"r.sqlite"}),
+        ("open", {"r.sqlite", "r.sqlite-wal", "r.sqlite-shm"}),
+        ("killed", {"r.sqlite", "r.sqlite-wal", "r.sqlite-shm"}),
+        ("index torn", {"r.sqlite", "r.sqlite-wal", "r.sqlite-shm"}),
+        ("index left out", {"r.sqlite", "r.sqlite-wal"}),
+        ("log left out", {"r.sqlite", "r.sqlite-shm"}),
+    ],
+)
+def test_a_reader_writes_nothing(tmp_path: Path, state: str, there: set[str]) -> None:
+    """Neither the file nor beside it: the disk may be full, the folder another user's."""
+    folder, elsewhere = tmp_path / "run", tmp_path / "copy"
+    folder.mkdir()
+    path = folder / "r.sqlite"
+    ReplayMemory(path).close()
+    memory = ReplayMemory(path)
+    if state != "log left out":
+        memory.add_sample("[SM(10)]", 1.0, None)
+    if state in ("closed", "open"):
+        elsewhere = folder
+    else:  # what a killed writer leaves, locks aside
+        shutil.copytree(folder, elsewhere)
+    if state != "open":
+        memory.close()
+    if state == "index torn":
+        (elsewhere / "r.sqlite-shm").write_bytes(b"")
+    for path in elsewhere.iterdir():
+        if path.name not in there:
+            path.unlink()
+    before = files(elsewhere, state)
+    assert before.keys() == there
+    for _ in range(2):
+        with read_replay_memory(elsewhere / "r.sqlite") as reader:
+            assert len(reader.samples()) == (state != "log left out")
+            assert files(elsewhere, state) == before
+        assert files(elsewhere, state) == before
+
+
+def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
+    """Also over a checkpoint, and when the writer is gone."""
+    memory = ReplayMemory(tmp_path / "r.sqlite")
+    with read_replay_memory(tmp_path / "r.sqlite") as reader:
+        for number in range(3):
+            memory.add_sample(f"[FC({number + 1}), SM(10)]", 1.0, None)
+            assert len(reader.samples()) == number + 1
+            memory.record_replays([], [(pair, 0.5) for pair in range(50_000)], None)
+            assert len(reader.q_values()) == 50_000
+        memory.close()
+        assert len(reader.samples()) == 3
+
+
+@pytest.mark.parametrize("doing", ["open", "read", "write"])
+def test_a_full_disk_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doing: str
+) -> None:
+    """A page limit makes SQLite say what it says on a full disk; an I/O error is one without
+    space."""
+    memory = ReplayMemory(tmp_path / "r.sqlite")
+    if doing == "write":
+        memory._db.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(ReplayMemoryError) as caught:
+            memory.put(key="x" * 100_000)
+    else:
+        memory.close()
+        monkeypatch.setattr(disk, "free_bytes", lambda folder: 0)
+        failing = sqlite3.OperationalError("disk I/O error")
+        failing.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+
+        class Failing:
+            def execute(self, sql: str, parameters: object) -> None:
+                raise failing
+
+        def connect(path: Path, *, read_only: bool) -> Any:
+            if doing == "open":
+                raise failing
+            return Failing()
+
+        monkeypatch.setattr(replay_memory, "connect", connect)
+        with pytest.raises(ReplayMemoryError) as caught:
+            ReplayMemory(tmp_path / "r.sqlite").samples()
+    said = str(caught.value)
+    assert said.startswith(f"no space left on the disk of {tmp_path} (")
+    assert "r.sqlite: d" in said  # disk I/O error, database or disk is full
+    assert said.endswith("free some and give the same command again")
+
+
+def test_another_disk_error_names_the_file_and_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(path: Path, *, read_only: bool) -> Any:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    monkeypatch.setattr(replay_memory, "connect", connect)
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 1 << 40)
+    with pytest.raises(
+        ReplayMemoryError, match=r"r\.sqlite: .* \(disk I/O error\); see to its disk"
+    ):
+        ReplayMemory(tmp_path / "r.sqlite")
 
 
 @pytest.mark.parametrize("read_only", [True, False])

@@ -100,14 +100,14 @@ def columns(path: Path) -> set[str]:
 def test_a_reader_of_an_older_file_reads_it_and_leaves_it(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     version_1(path, device="the CPU")
-    before = path.read_bytes()
+    before, names = path.read_bytes(), set(tmp_path.iterdir())
     assert contents(path) == contents(path.with_suffix(".new"))
     with (
         read_replay_memory(path) as reader,
         pytest.raises(ReplayMemoryError, match=r"r\.sqlite: cannot write"),
     ):
         reader.put(key=1)
-    assert path.read_bytes() == before
+    assert (path.read_bytes(), set(tmp_path.iterdir())) == (before, names)
     assert "sampled_after" not in columns(path)
 
 

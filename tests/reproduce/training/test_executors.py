@@ -86,6 +86,38 @@ def test_one_trial_per_slot_at_a_time(fake: Any, slots: list[Slot]) -> None:
     assert {process["gpu"] for process in fake.processes()} == {str(s.gpu) for s in slots}
 
 
+def test_a_place_is_known_as_soon_as_a_job_has_a_slot(fake: Any) -> None:
+    """When it is submitted or, where all slots are taken, when one becomes free."""
+    fake.script(hang_at=5)
+    with LocalExecutor([Slot(gpu=3), Slot(gpu=1)]) as executor:
+        first = executor.submit(job(fake, "a", replace(RECIPE, epochs=1)))
+        assert executor.place("a") == "GPU 3"
+        executor.submit(job(fake, "b"))
+        assert executor.place("b") == "GPU 1"
+        executor.submit(job(fake, "c"))
+        executor.submit(job(fake, "d"))
+        assert first.result().outcome is Outcome.FINISHED
+        assert [executor.place(key) for key in "abcde"] == ["GPU 3", "GPU 1", "GPU 3", None, None]
+
+
+def test_jobs_that_wait_and_jobs_that_come_take_turns(fake: Any) -> None:
+    """Whoever submits when: each job ends, and in the order of its turn on the one slot."""
+    one, ended = replace(RECIPE, epochs=1), []
+
+    def note(done: Job, event: object) -> None:
+        if isinstance(event, TrialFinished):
+            ended.append(done.key)
+            if done.key in "ab":  # more of them while others wait
+                futures.append(executor.submit(job(fake, done.key * 2, one)))
+
+    with LocalExecutor([Slot()], note) as executor:
+        futures = [executor.submit(job(fake, key, one)) for key in "abc"]
+        wait(futures)
+        wait(futures)
+        assert ended == ["a", "b", "c", "aa", "bb"]
+        assert {executor.place(key) for key in ended} == {"CPU"}
+
+
 def test_leaving_stops_what_runs(fake: Any) -> None:
     fake.script(hang_at=5)
     with LocalExecutor([Slot()]) as executor:

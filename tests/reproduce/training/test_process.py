@@ -14,8 +14,13 @@ import pytest
 
 from reproduce.training import process as module
 from reproduce.training.commands import StopCommand
-from reproduce.training.log_parser import Error
-from reproduce.training.process import CaffeProcess, end_orphans, kernel_oom_kills
+from reproduce.training.log_parser import Error, TrainLoss
+from reproduce.training.process import (
+    CaffeProcess,
+    IterationTime,
+    end_orphans,
+    kernel_oom_kills,
+)
 
 
 def shell(folder: Path, script: str, **keywords: object) -> CaffeProcess:
@@ -76,6 +81,77 @@ def test_sigkill_after_the_grace(tmp_path: Path) -> None:
     assert process.ending.reason == "timeout"
     assert process.ending.returncode == -signal.SIGKILL
     assert not process.ending.kernel_out_of_memory
+
+
+LATE = """
+trap 'i=0; while [ $i -lt 25 ]; do sleep 0.02; i=$((i + 1)); done; echo ERROR: saved; exit 0' INT
+"""
+"""A shell that obeys SIGINT half a second late, as Caffe at the end of a long iteration."""
+
+SLOW_LINES = """
+for i in 0 1 2 3 4 5; do
+    echo "I0101 00:00:00.000000 1 solver.cpp:239] Iteration $i, loss = 1"
+    j=0; while [ $j -lt 20 ]; do sleep 0.02; j=$((j + 1)); done
+done
+"""
+
+
+def test_the_grace_grows_with_the_iterations(tmp_path: Path) -> None:
+    stop, said = threading.Event(), []
+    with shell(tmp_path, LATE + SLOW_LINES, stop=stop, grace_s=0.1) as process:
+        for event in process.events():
+            if isinstance(event, TrainLoss) and event.iteration == 1:
+                stop.set()
+            said += [event.message] if isinstance(event, Error) else []
+    assert said == ["ERROR: saved"]
+    assert (process.ending.reason, process.ending.returncode) == ("stopped", 0)
+
+
+def test_before_the_first_line_the_grace_grows_with_the_time_spent(tmp_path: Path) -> None:
+    script = LATE + "while :; do sleep 0.02; done"
+    with shell(tmp_path, script, timeout_s=1.0, grace_s=0.2) as process:
+        assert list(process.events()) == [Error("ERROR: saved")]
+    assert process.ending.returncode == 0
+
+
+def test_leaving_by_an_exception_gives_the_same_grace(tmp_path: Path) -> None:
+    def fail() -> None:
+        with shell(tmp_path, LATE + SLOW_LINES, grace_s=0.1) as process:
+            for event in process.events():
+                if isinstance(event, TrainLoss) and event.iteration == 1:
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (tmp_path / "log").read_text().endswith("ERROR: saved\n")
+
+
+def test_the_grace_is_bounded_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    script = "trap 'exit 0' INT; while :; do sleep 0.02; done"
+    with shell(tmp_path, script, timeout_s=0.1, grace_s=1e4) as process:
+        list(process.events())
+    assert process.ending.returncode == 0
+    assert caplog.messages == [
+        f"{tmp_path.name}: Caffe may take up to 600 s to end its iteration and write a snapshot"
+    ]
+
+
+def test_what_an_iteration_takes_is_told_by_the_lines_arrival() -> None:
+    def line(iteration: int) -> TrainLoss:
+        return TrainLoss(iteration, 1.0, None)
+
+    time_of = IterationTime(100.0)
+    assert time_of.allowance(107.0) == 7.0  # a whole iteration took no longer
+    time_of.take([Error("ERROR: x")], 108.0)
+    time_of.take([line(20)], 109.0)
+    assert time_of.allowance(150.0) == 3 * 9.0  # the start, with an iteration in it
+    time_of.take([line(40)], 149.0)
+    assert time_of.allowance(150.0) == 3 * 40 / 20
+    time_of.take([line(60), line(80)], 155.0)
+    assert time_of.allowance(155.0) == 3 * 40 / 20
+    time_of.take([line(100)], 255.0)
+    assert time_of.allowance(255.0) == 3 * 100 / 20
 
 
 def test_stop_event(tmp_path: Path) -> None:

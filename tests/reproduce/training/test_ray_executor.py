@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,12 +29,22 @@ from reproduce.search.loop import EpsilonStage, search
 from reproduce.search.replay_memory import ReplayMemory, Trial
 from reproduce.search.space import SearchSpace, SpaceRules
 from reproduce.training import ray_files
-from reproduce.training.caffe import Caffe
+from reproduce.training.caffe import Caffe, find_caffe
 from reproduce.training.executors import Executor, Job, LocalExecutor, Slot
 from reproduce.training.outcome import Outcome, TrialResult
+from reproduce.training.preflight import PreflightError
 from reproduce.training.ray_executor import RayError, RayExecutor
-from reproduce.training.ray_files import DataSet, replace_folder, stage, trial_files
-from reproduce.training.ray_node import Order
+from reproduce.training.ray_files import (
+    KEEP_S,
+    DataSet,
+    locked,
+    prune,
+    remove_site,
+    replace_folder,
+    stage,
+    trial_files,
+)
+from reproduce.training.ray_node import Order, caffe_here
 from reproduce.training.recipe import Recipe
 from reproduce.training.trial import TrialError
 from reproduce.training.trial_events import (
@@ -255,6 +266,147 @@ def test_a_driver_killed_while_it_writes_leaves_old_or_new_or_nothing(tmp_path: 
     assert [p.name for p in tmp_path.iterdir()] == ["0001"]
 
 
+# What a node keeps
+
+
+OLD, RECENT = time.time() - KEEP_S - 3600, time.time() - KEEP_S + 3600
+
+
+def age(folder: Path, changed: float) -> None:
+    """Make a folder, and all in it, look as if it had been changed then."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (changed, changed), follow_symlinks=False)
+
+
+def add_site(scratch: Path, token: str, data: Path, changed: float) -> Path:
+    """A trial's folder as a driver leaves it that is gone."""
+    site = scratch / "trials" / token
+    (site / "runs" / "r" / "trials" / "0001").mkdir(parents=True)
+    (site / "runs" / "r" / "trials" / "0001" / "snapshot_0_iter_8.caffemodel").write_bytes(b"")
+    (site / ".lock").touch()
+    (site / "data").symlink_to(data)
+    age(site, changed)
+    return site
+
+
+def test_a_node_removes_what_no_trial_has_used_for_long(data: DataSet, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    read = Away(data, tmp_path / "elsewhere").read
+    place = stage(data, scratch / "data", read)
+    recent = add_site(scratch, "recent", tmp_path, RECENT)
+    left = add_site(scratch, "left", place, OLD)
+    with locked(left / ".lock"):  # its trial takes longer than that
+        age(scratch / "data", OLD)
+        prune(scratch)
+        assert {left, recent} == set((scratch / "trials").iterdir())
+        assert data.equals(place)
+    newer = left / "runs" / "r" / "trials" / "0001" / "caffe_0_0.log"
+    newer.touch()
+    prune(scratch)
+    assert left.exists()
+    age(left, OLD)
+    (scratch / "trials" / ".removal that broke off").mkdir()
+    prune(scratch)
+    assert [recent] == list((scratch / "trials").iterdir())
+    assert list((scratch / "data").iterdir()) == []
+    assert data.equals(stage(data, scratch / "data", read))
+
+
+def test_data_of_a_run_under_way_stays_between_two_trials(data: DataSet, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    away = Away(data, tmp_path / "elsewhere")
+    place = stage(data, scratch / "data", away.read)
+    age(scratch / "data", OLD)
+    assert stage(data, scratch / "data", away.read) == place
+    prune(scratch)
+    assert data.equals(place)
+    assert away.read_count == 4
+
+
+def test_data_that_a_node_only_links_to_is_never_removed(data: DataSet, tmp_path: Path) -> None:
+    """The link goes, the driver's folder stays."""
+    scratch = tmp_path / "scratch"
+    stage(data, scratch / "data", data.read)
+    age(scratch / "data", OLD)
+    prune(scratch)
+    assert list((scratch / "data").iterdir()) == []
+    assert data.equals(data.folder)
+
+
+def test_nothing_to_prune(tmp_path: Path) -> None:
+    prune(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_for_a_folder_that_is_removed_has_the_next_one(tmp_path: Path) -> None:
+    """No two hold a lock of one name, though its file goes with the folder each time."""
+    site, inside, most = tmp_path / "site", [0], [0]
+
+    def work(_: int) -> None:
+        with locked(site / ".lock"):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            (site / "file").write_bytes(b"")
+            time.sleep(0.002)
+            assert (site / "file").exists()
+            inside[0] -= 1
+            remove_site(site)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(40)))
+    assert most == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_another_holds(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock"):
+        again = locked(tmp_path / "lock", wait=False)
+        with pytest.raises(BlockingIOError):
+            again.__enter__()
+    with locked(tmp_path / "lock", wait=False):
+        pass
+
+
+# A node's caffe
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Caffe:
+    """The embedded `caffe` of a driver whose clone lies at a path that this machine lacks."""
+    here = find_caffe({**os.environ, "CAFFE": f"{sys.executable} -m caffe_torch"})
+    if here.kind != "embedded":
+        pytest.skip("there is no embedded caffe")
+    return replace(here, argv=("/elsewhere/.venv/bin/caffe-torch",), gpu=0, threads=2)
+
+
+def test_the_embedded_caffe_is_that_of_the_nodes_own_clone(embedded: Caffe) -> None:
+    found = caffe_here(embedded)
+    assert found == replace(embedded, argv=(sys.executable, "-m", "caffe_torch"))
+
+
+def test_an_embedded_caffe_of_another_version(embedded: Caffe) -> None:
+    with pytest.raises(RayError, match=r"trains with .*caffe_torch.*, the driver with caffe 2: "):
+        caffe_here(replace(embedded, version="caffe 2"))
+
+
+def test_a_node_without_the_embedded_caffe(
+    embedded: Caffe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Python that cannot import it, as where PyTorch is missing."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho No module named torch >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    said = r"^\S+: the embedded caffe is missing, `make setup` .*: .*No module named torch"
+    with pytest.raises(RayError, match=said):
+        caffe_here(replace(embedded, threads=3))
+
+
+def test_a_caffe_that_is_named_is_never_replaced() -> None:
+    with pytest.raises(RayError, match=r"^\S+: CAFFE='/no/caffe' does not run"):
+        caffe_here(Caffe(("/no/caffe",), "caffe version 1.0.0", "real"))
+
+
 # Orders
 
 
@@ -298,7 +450,7 @@ def test_tokens_tell_trials_apart(tmp_path: Path) -> None:
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RayError, match=r"^Ray is not installed: pip install 'metaqnn-caffe\[ray"):
+    with pytest.raises(RayError, match=r"^Ray is not installed: .*pip install 'ray>=2\.40'$"):
         RayExecutor()
 
 
@@ -314,6 +466,7 @@ def test_resources_that_no_trial_takes(gpus: float, cpus: float) -> None:
         ("127.0.0.1:1", "Connection refused"),
         ("ray://127.0.0.1:10001", "an address is HOST:PORT"),
         ("127.0.0.1", "an address is HOST:PORT"),
+        ("127.0.0.1:65536", "an address is HOST:PORT"),
     ],
 )
 @pytest.mark.parametrize("by_variable", [False, True])
@@ -398,6 +551,7 @@ def nodes(fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     short.mkdir()
     monkeypatch.setenv("RAY_TMPDIR", str(short))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     nodes = Nodes(tmp_path)
     try:
         yield nodes
@@ -475,6 +629,8 @@ def test_trials_of_a_killed_node_are_trained_elsewhere(fake: Any, nodes: Nodes) 
     retried = story.keys(Retried)
     assert len(retried) == len(set(retried)) == 2
     assert sorted(story.keys(TrialFinished)) == list("abcdefgh")
+    assert {executor.place(key) for key in "abcdefgh"} == {socket.gethostname()}
+    assert executor.place("i") is None
     for key in set("abcdefgh") - set(retried):
         assert story.keys(EpochFinished).count(key) == RECIPE.epochs
         assert story.keys(PhaseStarted).count(key) == 2
@@ -640,6 +796,75 @@ def test_a_killed_driver_leaves_no_caffe_and_its_trials_go_on(fake: Any, nodes: 
         results = [without_time(future.result()) for future in futures]
     assert results == locally(fake, jobs)
     assert all("--snapshot" in " ".join(p["argv"]) for p in fake.processes()[4:6])
+
+
+@pytest.mark.slow
+def test_the_check_runs_on_a_node_and_its_logs_come_back(fake: Any, nodes: Nodes) -> None:
+    fake.script(seconds=0.05)
+    nodes.add("head", num_cpus=2)
+    to_check = replace(job(fake.run_folder, "p", fake.caffe), folder=fake.run_folder / "preflight")
+    with RayExecutor(cpus=2, address=nodes.address) as executor:
+        measured = executor.check(to_check)
+        assert 0.05 <= measured.seconds_per_iteration < 0.5
+        first, second = fake.processes()
+        assert Path(first["cwd"]).is_relative_to(nodes.folder / "head")
+        assert first["threads"] == "2"
+        assert "--snapshot" in " ".join(second["argv"])
+        assert set(trial_files(to_check.folder)) == {"train.log", "resume.log"}
+        fake.script(fatal_at=[0, "no such layer"])
+        with pytest.raises(PreflightError) as failed:
+            executor.check(to_check)
+        said = str(failed.value)
+        assert "did not train" in said
+        assert "no such layer" in said
+        assert f"its log is {to_check.folder / 'train.log'} (on {socket.gethostname()})" in said
+        assert "no such layer" in (to_check.folder / "train.log").read_text()
+        with pytest.raises(RayError, match=r"CAFFE='/no/caffe' does not run"):
+            executor.check(replace(to_check, caffe=replace(fake.caffe, argv=("/no/caffe",))))
+        fake.script()
+        assert executor.submit(job(fake.run_folder, "a", fake.caffe)).result().accuracies
+    assert list((nodes.folder / "head").glob("metaqnn-*/trials/*")) == []
+
+
+@pytest.mark.slow
+def test_what_a_node_keeps_is_pruned_as_trials_begin(fake: Any, nodes: Nodes) -> None:
+    nodes.add("head", num_cpus=1)
+    scratch = nodes.folder / "head" / f"metaqnn-{os.getuid()}"
+    scratch.mkdir(mode=0o700)
+    add_site(scratch, "left", scratch, OLD)
+    recent = add_site(scratch, "recent", scratch, RECENT)
+    with RayExecutor(address=nodes.address) as executor:
+        executor.submit(job(fake.run_folder, "a", fake.caffe)).result()
+    assert list((scratch / "trials").iterdir()) == [recent]
+
+
+@pytest.mark.slow
+def test_sigterm_stays_the_drivers(
+    nodes: Nodes, fake: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`metaqnn stop` sends it, so that Caffe snapshots."""
+    nodes.add("head", num_cpus=1)
+    received: list[int] = []
+    earlier = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with RayExecutor(address=nodes.address):
+            os.kill(os.getpid(), signal.SIGTERM)
+            until(lambda: received)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert "SIGTERM" not in capfd.readouterr().err  # nor does Ray's library print where it was
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_gone_is_one_line(fake: Any, nodes: Nodes) -> None:
+    fake.script(hang_at=11)
+    nodes.add("head", num_cpus=1)
+    with RayExecutor(address=nodes.address) as executor:
+        future = executor.submit(job(fake.run_folder, "a", fake.caffe))
+        until(lambda: len(fake.processes()) == 2)
+        executor._ray.kill(executor._coordinator)
+        with pytest.raises(RayError, match=r"^The actor"):
+            future.result()
 
 
 @pytest.mark.slow

@@ -291,6 +291,22 @@ def test_stop_and_go_on(fake: Any) -> None:
     assert 20 < start.from_iteration <= 25  # Caffe's own snapshot, written as it was stopped
 
 
+def test_stopping_waits_for_the_end_of_a_long_iteration(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caffe obeys between two iterations; here one takes longer than the shortest grace."""
+    monkeypatch.setitem(process.CaffeProcess.__init__.__kwdefaults__, "grace_s", 0.05)
+    fake.script(seconds=0.4)
+    recipe = replace(RECIPE, display=1)
+    result = fake.run(recipe, stop=stop_at(fake, 1))
+    assert result.outcome is Outcome.STOPPED
+    fake.script()
+    assert fake.run(recipe).outcome is Outcome.FINISHED
+    starts = [event.from_iteration for event in fake.events if isinstance(event, PhaseStarted)]
+    assert starts[0] == 0
+    assert starts[1] > 1  # from the snapshot that Caffe wrote
+
+
 def test_someone_elses_sigint_stops_the_trial(fake: Any) -> None:
     fake.script(processes={"1": {"hang_at": 15}})
 
