@@ -1,4 +1,6 @@
-"""The `caffe` command: train, test, time, device_query. Source: Caffe's tools/caffe.cpp.
+"""The `caffe` command: train, test, time, device_query; and export, which Caffe has not.
+
+Source: Caffe's tools/caffe.cpp.
 
 PyTorch is imported only once a net is to be built, so that wrong flags are told at once.
 """
@@ -86,6 +88,7 @@ def _engine() -> str:
 def _command(name: str) -> Callable[[Flags], None]:
     commands: dict[str, Callable[[Flags], None]] = {
         "device_query": device_query,
+        "export": export,
         "test": test,
         "time": time_net,
         "train": train,
@@ -229,20 +232,43 @@ def test(values: Flags) -> None:
         info("caffe.cpp:321", f"{name} = {number(mean)}{note}")
 
 
+def _phase(text: str) -> int:
+    import prototxt_gen.caffe_pb2 as caffe_pb2
+
+    if text not in ("TRAIN", "TEST"):
+        raise FatalError("caffe.cpp:107", f'phase must be "TRAIN" or "TEST", not "{text}"')
+    return int(caffe_pb2.Phase.Value(text))
+
+
 def time_net(values: Flags) -> None:
     """Benchmark a model layer by layer: --model, --weights, --iterations, --phase, --gpu."""
     _require(values.model, 331, "model", "Need a model definition to time.")
-    import prototxt_gen.caffe_pb2 as caffe_pb2
-
-    phase = {"": caffe_pb2.TRAIN, "TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}.get(
-        values.phase
-    )
-    if phase is None:
-        raise FatalError("caffe.cpp:107", f'phase must be "TRAIN" or "TEST", not "{values.phase}"')
+    phase = _phase(values.phase or "TRAIN")
     net = _build(values, phase, values.weights or None, 343)
     from caffe_torch import benchmark
 
     benchmark.run(net, values.iterations)
+
+
+def export(values: Flags) -> None:
+    """Write a trained model for others: --model, --weights, --onnx, --state_dict, --shape, …."""
+    _require(values.model, 331, "model", "Need a model definition to export.")
+    _require(values.weights, 332, "weights", "Need model weights to export.")
+    phase = _phase(values.phase or "TEST")
+    from caffe_torch import export as exporter
+
+    request = exporter.Request(
+        model=values.model,
+        weights=values.weights,
+        onnx=values.onnx,
+        state_dict=values.state_dict,
+        phase=phase,
+        level=values.level,
+        stages=_stages(values.stage),
+        shape=exporter.parse_shape(values.shape),
+        transform=values.transform,
+    )
+    exporter.export(request)
 
 
 def device_query(values: Flags) -> None:

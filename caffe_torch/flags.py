@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 class Flags:
     """The command's flags, each with its default; the metadata of each is its help.
 
-    Caffe's own flags, and those of glog's that only steer where the log goes: they are accepted
-    and ignored, because the log is always on stderr.
+    Caffe's own flags, `export`'s (`onnx` to `transform`), and those of glog's that only steer
+    where the log goes: they are accepted and ignored, because the log is always on stderr.
     """
 
     gpu: str = ""
@@ -24,6 +24,10 @@ class Flags:
     iterations: int = 50
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
+    onnx: str = ""
+    state_dict: str = ""
+    shape: str = ""
+    transform: bool = True
     logtostderr: bool = False
     alsologtostderr: bool = False
     log_dir: str = ""
@@ -38,7 +42,8 @@ HELP = {
     "gpu": "Optional; run in GPU mode on the given device id (one; several are refused).",
     "solver": "The solver definition protocol buffer text file.",
     "model": "The model definition protocol buffer text file.",
-    "phase": "Optional; network phase (TRAIN or TEST). Only used for 'time'.",
+    "phase": "Optional; network phase (TRAIN or TEST). Only used for 'time' "
+    "(TRAIN by default) and 'export' (TEST).",
     "level": "Optional; network level.",
     "stage": "Optional; network stages (not to be confused with phase), separated by ','.",
     "snapshot": "Optional; the snapshot solver state to resume training.",
@@ -49,6 +54,11 @@ HELP = {
     "snapshot, stop or none.",
     "sighup_effect": "Optional; action to take when a SIGHUP signal is received: "
     "snapshot, stop or none.",
+    "onnx": "'export': the ONNX file to write.",
+    "state_dict": "'export': the file to write for PyTorch.",
+    "shape": "Optional; 'export': C,H,W of a stored image, where its database is not at hand.",
+    "transform": "'export': make the data layer's mean, scale and crop part of what is written, "
+    "so that its input is raw pixels; -notransform leaves them to the caller.",
 }
 
 USAGE = """\
@@ -60,6 +70,7 @@ commands:
   test            score a model
   device_query    show GPU diagnostic information
   time            benchmark model execution time
+  export          write a trained model as ONNX and as a PyTorch state_dict
 """
 
 
