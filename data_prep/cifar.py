@@ -18,9 +18,9 @@ from data_prep.array_pickle import load_arrays
 from data_prep.downloads import FilePin, Files, Located, pinned_files, user_files
 from data_prep.errors import DataError
 from data_prep.examples import Examples, checked_labels
-from data_prep.files import iterate_members
+from data_prep.files import is_file, iterate_members, read_file
 from data_prep.images import ArrayImages, Images, JoinedImages
-from data_prep.sources import Progress
+from data_prep.transfer import Progress
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -150,12 +150,12 @@ def locate_cifar(
         return CifarFiles(*pinned_files([binary.archive], cache, progress), facts, binary, True)
     incomplete = ""
     for version in facts.versions:
-        if (archive := data_dir / version.archive.name).is_file():
+        if is_file(archive := data_dir / version.archive.name):
             located = user_files([(archive, version.archive)], progress)
             return _of_user(located, facts, version, packed=True)
         for folder in (data_dir / version.folder, data_dir):
             chosen = [(folder / pin.name, pin) for pin in version.members]
-            missing = [path.name for path, _ in chosen if not path.is_file()]
+            missing = [path.name for path, _ in chosen if not is_file(path)]
             if not missing:
                 return _of_user(user_files(chosen, progress), facts, version, packed=False)
             if len(missing) < len(chosen) and not incomplete:
@@ -204,12 +204,7 @@ def _contents(files: CifarFiles) -> Iterator[tuple[str, str, bytes]]:
             yield member.removeprefix(folder), f"{archive}:{member}", content
         return
     for name, (path, _) in zip(names, files.located, strict=True):
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise DataError(f"{path}: larger than {_LARGEST} bytes; use the original file")
-            yield name, str(path), path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        yield name, str(path), read_file(path, _LARGEST)
 
 
 def _binary_batch(content: bytes, origin: str, facts: Facts) -> Batch:

@@ -46,12 +46,8 @@ def _summary(out: Path, manifest: Manifest) -> str:
     return f"{out / manifest.folder} ({counts})"
 
 
-def _listed(text: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """`text` split at commas; raises DataError if a name is not `known`."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in names if name not in known]:
-        raise DataError(f"{what} {unknown[0]!r} is unknown; there are: {', '.join(known)}")
-    return names
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @app.command()
@@ -101,26 +97,38 @@ def main_command(
     given: dict[str, Any] = {
         "validation": validation, "split": split, "labels": labels, "floats": floats,
         "normalize": None if normalize is None else _listed(
-            "" if normalize == NONE else normalize, tuple(STEPS), "step"
+            "" if normalize == NONE else normalize
         ),
-        "parts": None if parts is None else _listed(parts, PARTS, "part"),
+        "parts": None if parts is None else _listed(parts),
     }  # fmt: skip
+    four = {
+        "--train-images": train_images, "--train-labels": train_labels,
+        "--test-images": test_images, "--test-labels": test_labels,
+    }  # fmt: skip
+    named = [option for option, path in four.items() if path is not None]
+    if named and dataset != "idx":
+        raise DataError(
+            f"{named[0]}: {dataset} finds its files by name, in the folder --data-dir; only idx "
+            "takes them one by one"
+        )
     if labels and dataset != "svhn":
         raise DataError(f"--labels: {dataset} has one numbering of its classes; only svhn has two")
     chosen = dataclasses.replace(
         recipe(dataset, preset, svhn), seed=seed, subset=subset, pad=pad, hdf5=hdf5,
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
+    if floats is False and chosen.normalize:
+        raise DataError(
+            f"--uint8: {chosen.normalize[-1]} makes fractions of the pixels; leave it out, or add "
+            f"--normalize {NONE}"
+        )
     bars = _Bars()
     with bars.display:
         if dataset == "idx":
-            four = (train_images, train_labels, test_images, test_labels)
-            if None in four:
-                raise DataError(
-                    "idx: name the four files with --train-images, --train-labels, "
-                    "--test-images and --test-labels"
-                )
-            data = locate_files(cast(tuple[Path, Path, Path, Path], four), bars)
+            if len(named) < len(four):
+                raise DataError(f"idx: name the four files with {', '.join(four)}")
+            files = cast(tuple[Path, Path, Path, Path], tuple(four.values()))
+            data = locate_files(files, bars)
         else:
             data = locate(
                 dataset, chosen, data_dir=data_dir, cache=cache or Path.cwd() / ".cache" / "data",
@@ -131,10 +139,13 @@ def main_command(
 
 
 def main() -> None:
-    """Run the command line; a DataError becomes one line on stderr and exit code 1."""
+    """Run the command line; what goes wrong becomes one line on stderr and exit code 1."""
     logging.basicConfig(format="data_prep: %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         app(prog_name="data_prep")
-    except DataError as error:
+    except (DataError, OSError) as error:
         sys.stderr.write(f"data_prep: error: {error}\n")
+        sys.exit(1)
+    except MemoryError as error:
+        sys.stderr.write(f"data_prep: error: out of memory ({error}); see the files' sizes\n")
         sys.exit(1)

@@ -12,10 +12,10 @@ from data_prep.errors import DataError
 from data_prep.examples import Examples
 from data_prep.idx_dataset import locate_idx, read_idx_files
 from data_prep.manifest import SourceFile
-from data_prep.mnist import locate_mnist, read_mnist
+from data_prep.mnist import PINS, locate_mnist, read_mnist
 from data_prep.recipes import Dataset, Recipe
-from data_prep.sources import Progress
 from data_prep.svhn import locate_svhn, read_svhn
+from data_prep.transfer import Progress
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,6 @@ def locate_files(files: tuple[Path, Path, Path, Path], progress: Progress | None
     Raises:
         DataError: if one cannot be read.
     """
-    found = locate_idx(*files, progress=progress)
+    found = locate_idx(*files, pins=PINS, progress=progress)
     read = partial(read_idx_files, found, progress=progress)
     return DataSet("idx", found.digests, lambda: found.sources, read)

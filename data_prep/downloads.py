@@ -6,10 +6,13 @@ is published, the first download's is recorded beside it and asked of every late
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
@@ -17,9 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 from data_prep.errors import DataError
-from data_prep.files import PIECE, require_space, write_atomically
+from data_prep.files import PIECE, is_file, require_space, unreadable
 from data_prep.manifest import SourceFile
-from data_prep.sources import Progress, download, reachable
+from data_prep.temporary import write_atomically
+from data_prep.transfer import Progress, download, reachable
 
 log = logging.getLogger("data_prep")
 
@@ -78,7 +82,7 @@ def hash_file(path: Path, progress: Progress | None = None) -> str:
                 if progress:
                     progress(f"check {path.name}", done, total)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise unreadable(path, error) from error
     return digest.hexdigest()
 
 
@@ -115,7 +119,7 @@ def user_file(path: Path, pin: FilePin, progress: Progress | None = None) -> Loc
 def _first_seen(cache: Path) -> dict[str, str]:
     """The recorded hashes by file name; raises DataError if the record is damaged."""
     path = cache / FIRST_SEEN
-    if not path.is_file():
+    if not is_file(path):
         return {}
     try:
         record = json.loads(path.read_bytes())
@@ -163,53 +167,106 @@ def _from_mirror(
         leftover = False
 
 
+class NotServedError(DataError):
+    """No mirror serves a file with the right content; `reasons` tells what each one does."""
+
+    def __init__(self, name: str, reasons: str) -> None:
+        super().__init__(
+            f"cannot obtain {name} ({reasons}); put it into a folder and name that with "
+            "--data-dir or DATA_DIR"
+        )
+        self.reasons = reasons
+
+
+@contextmanager
+def writing_cache(cache: Path) -> Iterator[None]:
+    """What goes wrong with the cache, as a DataError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{cache}: cannot be written ({error}); use another cache") from error
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Keeps other processes from downloading into the cache, where its disk knows locks."""
+    descriptor = os.open(cache, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("%s: another process downloads into it; waiting for its end", cache)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # as on some network disks
+            log.debug("%s: cannot be locked", cache)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _cached(
+    pin: FilePin, cache: Path, expected: str | None, progress: Progress | None
+) -> str | None:
+    """The SHA-256 of the cached file, if that is the expected one; another file is removed."""
+    path = cache / pin.name
+    if not is_file(path):
+        return None
+    digest = hash_file(path, progress)
+    if digest == (expected or digest):
+        return digest
+    log.warning("%s: damaged; removed and fetched again", path)
+    path.unlink()
+    return None
+
+
+def _fetch(
+    pin: FilePin, cache: Path, expected: str | None, progress: Progress | None
+) -> tuple[str, str]:
+    """Fetch the file into the cache; returns its SHA-256 and its URL.
+
+    Raises NotServedError, DataError if the disk is too small, and OSError if it is full.
+    """
+    partial = cache / f"{pin.name}.part"
+    require_space(cache, pin.size - _size(partial), f"the download of {pin.name}")
+    failures: list[str] = []
+    for mirror in reachable(pin.mirrors, pin.name):
+        url = mirror + pin.name
+        try:
+            digest = _from_mirror(pin, url, partial, expected, progress)
+        except (DataError, OSError, HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            log.warning("%s: %s", url, error)
+            failures.append(f"{url}: {error}")
+            continue
+        partial.replace(cache / pin.name)
+        return digest, url
+    raise NotServedError(pin.name, "; ".join(failures) or "no mirror answers")
+
+
 def obtain_file(pin: FilePin, *, cache: Path, progress: Progress | None = None) -> Located:
     """The file in `cache`, fetched there from the first mirror that has it if need be.
 
-    Its status is `verified`, or `first-seen` if the pin has no SHA-256. Raises DataError, with
+    Its status is `verified`, or `first-seen` if the pin has no SHA-256. While another process
+    downloads into the cache, this one waits. Raises NotServedError, with
     what was tried and what to put where, if no mirror serves the right content (nothing else
-    is kept, but for the beginning of a transfer that was cut), or if the disk is full.
+    is kept, but for the beginning of a transfer that was cut), and DataError if the cache cannot
+    be written or its disk is full.
     """
     record = _first_seen(cache)
-    expected = pin.sha256 or record.get(pin.name)
-    path, partial = cache / pin.name, cache / f"{pin.name}.part"
-
-    def found(digest: str, origin: str) -> Located:
+    expected, origin = pin.sha256 or record.get(pin.name), "cache"
+    with writing_cache(cache):
+        if (digest := _cached(pin, cache, expected, progress)) is None:
+            cache.mkdir(parents=True, exist_ok=True)
+            with _alone(cache):
+                digest = _cached(pin, cache, expected, progress)
+                if digest is None:
+                    digest, origin = _fetch(pin, cache, expected, progress)
         if pin.sha256 is None and record.get(pin.name) != digest:
             content = json.dumps(record | {pin.name: digest}, indent=2, sort_keys=True)
             write_atomically(cache / FIRST_SEEN, content.encode() + b"\n")
-        status: Status = "first-seen" if pin.sha256 is None else "verified"
-        return path, SourceFile(pin.name, digest, status, origin)
-
-    if path.is_file():
-        digest = hash_file(path, progress)
-        if digest == (expected or digest):
-            return found(digest, "cache")
-        log.warning("%s: damaged; removed and fetched again", path)
-        path.unlink()
-    failures: list[str] = []
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        require_space(cache, pin.size - _size(partial), f"the download of {pin.name}")
-        for mirror in reachable(pin.mirrors, pin.name):
-            url = mirror + pin.name
-            try:
-                digest = _from_mirror(pin, url, partial, expected, progress)
-            except (DataError, OSError, HTTPException) as error:
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                log.warning("%s: %s", url, error)
-                failures.append(f"{url}: {error}")
-                continue
-            located = found(digest, url)
-            partial.replace(path)
-            return located
-    except OSError as error:
-        raise DataError(f"{cache}: cannot be written ({error}); use another cache") from error
-    raise DataError(
-        f"cannot obtain {pin.name} ({'; '.join(failures) or 'no mirror answers'}); put it into a "
-        "folder and name that with --data-dir or DATA_DIR"
-    )
+    status: Status = "first-seen" if pin.sha256 is None else "verified"
+    return cache / pin.name, SourceFile(pin.name, digest, status, origin)
 
 
 def pinned_files(

@@ -7,7 +7,6 @@ and limited in size, so that an archive can neither write elsewhere nor fill the
 import gzip
 import hashlib
 import lzma
-import os
 import shutil
 import stat
 import struct
@@ -33,6 +32,31 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def unreadable(path: Path, error: OSError) -> DataError:
+    """The error that a file or folder cannot be read."""
+    return DataError(
+        f"{path}: cannot be read ({error.strerror}); name one that can be, or correct its "
+        "permissions"
+    )
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; raises DataError where that cannot be found out."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """A file's content; raises DataError if it is unreadable or has more than `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            return _read(file, str(path), limit)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def require_space(folder: Path, size: int, what: str) -> None:
     """Raise DataError unless the disk of `folder` has `size` bytes free for `what`."""
     free = shutil.disk_usage(folder).free
@@ -48,6 +72,7 @@ class _Stream(Protocol):
 
 
 def _read(stream: _Stream, origin: str, limit: int) -> bytes:
+    """All of a stream; raises DataError if that is more than `limit` bytes."""
     content = stream.read(limit + 1)
     if len(content) > limit:
         raise DataError(f"{origin}: larger than {limit} bytes; use the original file")
@@ -173,9 +198,11 @@ def iterate_members(
     """
     missing = list(names)
     try:
+        if not archive.stat().st_size:
+            raise EOFError("it is empty")
         for name, content in _members(archive, names, limit):
             if name not in missing:
-                raise DataError(f"{archive.name}: has {name} twice; use the original file")
+                raise DataError(f"{archive}: has {name} twice; use the original file")
             missing.remove(name)
             yield name, content
     # what the standard library raises on damaged, encrypted and crafted archives
@@ -185,20 +212,9 @@ def iterate_members(
     ) as error:  # fmt: skip
         raise DataError(f"{archive}: damaged archive ({error}); fetch it again") from error
     if missing:
-        raise DataError(f"{archive.name}: has no {missing[0]}; its layout must have changed")
+        raise DataError(f"{archive}: has no {missing[0]}; use the original archive")
 
 
 def read_members(archive: Path, names: Collection[str], *, limit: int) -> dict[str, bytes]:
     """The contents of exactly these members by name; raises as `iterate_members`."""
     return dict(iterate_members(archive, names, limit=limit))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write the whole file under a temporary name in the same folder, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

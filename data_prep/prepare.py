@@ -17,6 +17,7 @@ A normalization that looks at the whole training set looks at `train` for train 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,23 +30,26 @@ from numpy.typing import NDArray
 from data_prep.datasets import DataSet
 from data_prep.errors import DataError
 from data_prep.examples import Examples
-from data_prep.files import sha256
+from data_prep.files import require_space, sha256
 from data_prep.folders import finished, publish, versions
+from data_prep.hdf5_writer import disk_bytes as hdf5_bytes
 from data_prep.hdf5_writer import write_hdf5
 from data_prep.images import Images
 from data_prep.lmdb_writer import Chunk, write_lmdb, write_mean
+from data_prep.lmdb_writer import disk_bytes as lmdb_bytes
 from data_prep.manifest import Database, Manifest, Mean, Parameter, folder_name
 from data_prep.moments import PixelMoments
 from data_prep.normalize import Normalization
 from data_prep.padding import pad
 from data_prep.recipes import Part, Recipe
-from data_prep.sources import Progress
 from data_prep.splits import Indices
 from data_prep.training_split import orders
+from data_prep.transfer import Progress
 
 log = logging.getLogger("data_prep")
 
-CHUNK = 1000  # examples in memory at a time, beside what the data set itself takes
+CHUNK = 1000  # examples in memory at a time, beside what the data set itself takes,
+CHUNK_BYTES = 1 << 24  # and fewer where their uint8 pixels would be more than this
 MEANS: dict[str, Part] = {"mean": "train", "mean_full": "train_full"}
 PADDED: tuple[Part, ...] = ("train", "train_full")
 FITTED_ON: dict[Part, Part] = {
@@ -61,16 +65,17 @@ class _Records:
     images: Images
     labels: NDArray[np.int64]
     order: Indices
+    chunk: int  # how many are in memory at a time
 
     def raw(self) -> Iterator[NDArray[np.uint8]]:
-        """The original pixels, CHUNK images at a time."""
-        for start in range(0, len(self.order), CHUNK):
-            yield self.images.take(self.order[start : start + CHUNK])
+        """The original pixels, chunk by chunk."""
+        for start in range(0, len(self.order), self.chunk):
+            yield self.images.take(self.order[start : start + self.chunk])
 
     def chunks(
         self, change: Callable[[NDArray[np.uint8]], Any], said: Callable[[int], None]
     ) -> Iterator[Chunk]:
-        """Changed images with their labels, CHUNK at a time."""
+        """Changed images with their labels, chunk by chunk."""
         labels, done = self.labels[self.order], 0
         for images in self.raw():
             yield change(images), labels[done : done + len(images)]
@@ -125,7 +130,7 @@ def prepare(
 
     Raises:
         DataError: as `data.read` does, if the recipe does not fit the data, or if `out` cannot
-            be written. Nothing is left behind.
+            be written or its disk is too small. Nothing is left behind.
     """
     parameters = _parameters(recipe, sha256(" ".join(data.digests).encode()))
     name = folder_name(data.name, parameters)
@@ -153,18 +158,40 @@ class _Writer:
         self.folder, self.recipe, self.examples = folder, recipe, examples
         self.progress = progress
         self.normalization = Normalization(recipe.normalize)
+        channels, height, width = examples.training.shape
+        if recipe.pad > min(height, width):
+            raise DataError(
+                f"pad {recipe.pad}: a border wider than the images, {height}×{width}; choose "
+                f"at most {min(height, width)} pixels"
+            )
+        side = 2 * recipe.pad
+        self.padded = (channels, height + side, width + side)
+        chunk = max(1, min(CHUNK, CHUNK_BYTES // math.prod(self.padded)))
         training = orders(recipe, examples.training_labels, examples.origin)
         self.records: dict[Part, _Records] = {
-            part: _Records(examples.training, examples.training_labels, order)
+            part: _Records(examples.training, examples.training_labels, order, chunk)
             for part, order in training.items()
         }
         everything = np.arange(len(examples.test_labels))
         if not len(everything):
             raise DataError("there are no test images; use the complete data set")
-        self.records["test"] = _Records(examples.test, examples.test_labels, everything)
+        self.records["test"] = _Records(examples.test, examples.test_labels, everything, chunk)
+
+    def _require_space(self, name: str) -> None:
+        """Raise DataError unless the disk has room for all the databases."""
+        kind = "float32" if self.recipe.as_float else "uint8"
+        size = 0
+        for part in self.recipe.parts:
+            shape = self.padded if part in PADDED else self.examples.training.shape
+            count = len(self.records[part].order)
+            size += lmdb_bytes(count, shape, kind)
+            if self.recipe.hdf5:
+                size += hdf5_bytes(count, shape)
+        require_space(self.folder.parent, size, name)
 
     def write(self, data: DataSet, name: str, parameters: dict[str, Parameter]) -> Manifest:
         recipe, examples = self.recipe, self.examples
+        self._require_space(name)
         databases, fitted = {}, {}
         for part in recipe.parts:
             source = FITTED_ON[part]

@@ -49,7 +49,7 @@ class Recipe:
             original uint8 pixels.
         pad: border in pixels around the images of train and train_full, for random crops.
         floats: float32 records even where nothing is normalized.
-        parts: which databases are written.
+        parts: which databases are written; named in any order, once or more.
         hdf5: whether HDF5 files are written as well.
 
     Raises:
@@ -69,7 +69,11 @@ class Recipe:
     hdf5: bool = False
 
     def __post_init__(self) -> None:
+        if unknown := [part for part in self.parts if part not in PARTS]:
+            raise DataError(f"part {unknown[0]!r} is unknown; there are: {', '.join(PARTS)}")
+        object.__setattr__(self, "parts", tuple(part for part in PARTS if part in self.parts))
         own = self.svhn in ("extended", "tenth")
+        written = set(self.parts)
         problems = {
             f"seed {self.seed} is negative; choose 0 or more": self.seed < 0,
             f"the SVHN set {self.svhn} has its own validation images; name no number": (
@@ -83,6 +87,12 @@ class Recipe:
             ),
             f"pad {self.pad} is negative; choose 0 or more pixels": self.pad < 0,
             f"no part to write; choose of {', '.join(PARTS)}": not self.parts,
+            f"pad {self.pad}: a border is for train and train_full; name one of these parts": (
+                self.pad > 0 and written.isdisjoint(("train", "train_full"))
+            ),
+            f"subset {self.subset}: it thins train, on which val depends; name one of these": (
+                self.subset is not None and written.isdisjoint(("train", "val"))
+            ),
         }
         if message := next((text for text, wrong in problems.items() if wrong), None):
             raise DataError(message)

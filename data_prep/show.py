@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import prototxt_gen.caffe_pb2 as caffe_pb2
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from data_prep.errors import DataError
@@ -33,8 +35,9 @@ class Sheet:
 
 
 def prepared_folders(data: Path) -> list[Path]:
-    """The prepared folders in `data`, by name."""
-    return sorted(manifest.parent for manifest in data.glob(f"*/{FILE_NAME}"))
+    """The prepared folders in `data`, by name; those under a temporary name are not finished."""
+    found = (manifest.parent for manifest in data.glob(f"*/{FILE_NAME}"))
+    return sorted(folder for folder in found if not folder.name.startswith("."))
 
 
 def as_json(manifest: Manifest) -> dict[str, Any]:
@@ -49,7 +52,8 @@ def contact_sheet(folder: Path, name: str, rng: np.random.Generator, *, columns:
     pixels, and of images with a border a random window of the original size is cut (`rng`).
 
     Raises:
-        DataError: if the folder is not a complete prepared one, or has no such database.
+        DataError: if the folder is not a complete prepared one, has no such database, or holds
+            something else than its manifest says.
     """
     manifest = read_manifest(folder)
     if name not in manifest.databases:
@@ -58,7 +62,7 @@ def contact_sheet(folder: Path, name: str, rng: np.random.Generator, *, columns:
     mean = _mean_image(folder, manifest, name)
     found: dict[int, list[NDArray[np.float32]]] = {c: [] for c in range(manifest.classes)}
     wanted = sum(min(columns, count) for count in database.per_class.values())
-    for label, image in _images(folder, database):
+    for label, image in _images(folder / database.path, database, manifest.classes):
         if len(found[label]) < columns:
             found[label].append(_window(image, manifest.shape, rng) - mean)
             wanted -= 1
@@ -94,14 +98,24 @@ def write_png(sheet: Sheet, path: Path) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _images(folder: Path, database: Database) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for _, datum in read_lmdb(folder / database.path):
+def _images(
+    path: Path, database: Database, classes: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    for _, datum in read_lmdb(path):
         flat = (
             np.frombuffer(datum.data, np.uint8)
             if database.dtype == "uint8"
             else np.array(datum.float_data)
         )
+        if flat.size != math.prod(database.shape) or not 0 <= datum.label < classes:
+            raise _other(path)
         yield datum.label, flat.astype(np.float32).reshape(database.shape)
+
+
+def _other(path: Path) -> DataError:
+    return DataError(
+        f"{path}: is not what the manifest says; remove {path.parent} and prepare it again"
+    )
 
 
 def _mean_image(folder: Path, manifest: Manifest, name: str) -> NDArray[np.float32]:
@@ -109,8 +123,11 @@ def _mean_image(folder: Path, manifest: Manifest, name: str) -> NDArray[np.float
     fitted_on = "train_full" if name in ("train_full", "test") else "train"
     for key, mean in manifest.means.items():
         if mean.of == fitted_on and not key.endswith("_padded"):
-            blob = caffe_pb2.BlobProto.FromString((folder / mean.path).read_bytes())
-            return np.array(blob.data, np.float32).reshape(manifest.shape)
+            try:
+                blob = caffe_pb2.BlobProto.FromString((folder / mean.path).read_bytes())
+                return np.array(blob.data, np.float32).reshape(manifest.shape)
+            except (DecodeError, ValueError) as error:
+                raise _other(folder / mean.path) from error
     return np.zeros(manifest.shape, np.float32)
 
 

@@ -15,10 +15,10 @@ from data_prep.downloads import FilePin, Files, pinned_files, user_files
 from data_prep.errors import DataError
 from data_prep.examples import Examples
 from data_prep.file_images import FileImages
-from data_prep.files import require_space
+from data_prep.files import is_file, require_space
 from data_prep.images import JoinedImages
 from data_prep.matfile import Array, arrays
-from data_prep.sources import Progress
+from data_prep.transfer import Progress
 
 CLASSES = 10
 SHAPE = (3, 32, 32)
@@ -61,7 +61,7 @@ def locate_svhn(
     if data_dir is None:
         return SvhnFiles(*pinned_files(pins, cache, progress))
     for pin in pins:
-        if not (data_dir / pin.name).is_file():
+        if not is_file(data_dir / pin.name):
             raise DataError(f"{data_dir} has no {pin.name}; put it there ({MIRRORS[0]})")
     located = user_files([(data_dir / pin.name, pin) for pin in pins], progress)
     return SvhnFiles(tuple(source.sha256 for _, source in located), lambda: located)

@@ -46,6 +46,11 @@ def orders(
         val = val[permutation(len(val), rng)]
     full = full[permutation(len(full), rng)]
     if recipe.subset is not None:
+        if recipe.subset > len(train):
+            raise DataError(
+                f"subset {recipe.subset} exceeds the {len(train)} examples left to train on; "
+                "choose fewer"
+            )
         train = train[stratified_subset(labels[train], recipe.subset, rng)]
     train = train[permutation(len(train), rng)]
     return {"train": train, "val": val, "train_full": full}

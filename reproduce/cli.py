@@ -9,9 +9,10 @@ import typer
 
 from data_prep.errors import DataError
 from prototxt_gen.notation import NotationError
-from reproduce.commands import data, exchange, reading, running
+from reproduce.commands import data, exchange, published, reading, running
 from reproduce.experiments.schema import ExperimentError
 from reproduce.nets import BatchError
+from reproduce.results.predictions import PredictionError
 from reproduce.run import RunError
 from reproduce.search.cost_cap import CostCapError
 from reproduce.search.loop import TrainerBrokenError
@@ -31,6 +32,7 @@ _EXPECTED = (
     ExecutorError,
     ExperimentError,
     NotationError,
+    PredictionError,
     PreflightError,
     RayError,
     ReleasedFileError,
@@ -38,6 +40,7 @@ _EXPECTED = (
     RunError,
     TrainerBrokenError,
     TrialError,
+    MemoryError,
     OSError,  # a full disk, a folder that cannot be written: its message names the file
     sqlite3.Error,
 )
@@ -54,6 +57,7 @@ _REPRODUCE = "Data, search, final training, table and report. The same command r
 _SEARCH = "The search alone; `reproduce` with the same choices goes on to the final trainings."
 app.command("reproduce", help=_REPRODUCE)(running.starting(finals=True))
 app.command("search", help=_SEARCH)(running.starting(finals=False))
+app.command()(published.train_published)
 app.command()(running.resume)
 app.command()(running.stop)
 for _command in (reading.status, reading.space, reading.doctor, reading.tables, reading.verify):

@@ -12,8 +12,9 @@ import numpy as np
 from data_prep.datasets import locate
 from data_prep.manifest import Manifest
 from data_prep.prepare import prepare
+from data_prep.recipes import Recipe
 from reproduce.display import Display
-from reproduce.experiments.schema import Experiment
+from reproduce.experiments.schema import Experiment, FinalTraining
 from reproduce.kept_models import KeptModels
 from reproduce.nets import PreparedData
 from reproduce.options import Options
@@ -96,6 +97,7 @@ class Driver:
         self.experiment, self.folder, self.memory = experiment, folder, memory
         self.caffe, self.options, self.display, self.agent = caffe, options, display, agent
         self.pace = RunPace(experiment)
+        self.others: dict[Recipe, PreparedData] = {}
         self.again = 0  # samples of trained nets since the last new one
 
     def announce(self, kept: dict[str, float | str] | None) -> None:
@@ -138,22 +140,45 @@ class Driver:
             DataError: if it cannot be had or prepared.
             RunError: if it is not what the experiment says.
         """
-        said, data = self.experiment.data, self.options.data
-        recipe = said.recipe(self.experiment.seed, self.experiment.budget.train_subset)
+        experiment, data = self.experiment, self.options.data
+        said = experiment.data
         self.display.line("Data:")
-        files = locate(
-            said.dataset,
-            recipe,
-            data_dir=Path(user_files) if user_files else None,
-            cache=self.options.cache,
-            progress=self.display.data_step,
-        )
-        manifest = prepare(files, recipe, data, progress=self.display.data_step)
+        self.user_files = Path(user_files) if user_files else None
+        manifest = self._prepared(said.recipe(experiment.seed, experiment.budget.train_subset))
         self.data = PreparedData.beside(self.folder, data, manifest)
         self._compare(manifest)
         self.memory.put(data=json.loads(json.dumps(asdict(manifest))))
+
+    def _prepared(self, recipe: Recipe) -> Manifest:
+        """The experiment's data set by a recipe; prepared unless it is there."""
+        files = locate(
+            self.experiment.data.dataset,
+            recipe,
+            data_dir=self.user_files,
+            cache=self.options.cache,
+            progress=self.display.data_step,
+        )
+        manifest = prepare(files, recipe, self.options.data, progress=self.display.data_step)
         counts = ", ".join(f"{name} {db.records:,}" for name, db in manifest.databases.items())
-        self.display.line(f"    {data / manifest.folder}: {counts}")
+        self.display.line(f"    {self.options.data / manifest.folder}: {counts}")
+        return manifest
+
+    def data_of(self, section: FinalTraining) -> PreparedData:
+        """The data of a final training: the search's, or another preparation of it.
+
+        Raises:
+            DataError: if it cannot be had or prepared.
+        """
+        recipe = self.experiment.recipe_of(section)
+        if recipe is None:
+            return self.data
+        if recipe not in self.others:
+            self.display.line("Data of the final trainings:")
+            manifest = self._prepared(recipe)
+            self.memory.put(final_data=json.loads(json.dumps(asdict(manifest))))
+            others = PreparedData.beside(self.folder, self.options.data, manifest)
+            self.others[recipe] = others
+        return self.others[recipe]
 
     def _compare(self, manifest: Manifest) -> None:
         said = self.experiment.data
@@ -209,8 +234,8 @@ class Driver:
             except NoNewNetError as error:
                 raise RunError(f"{self.folder}: {error}") from None
 
-    def executor(self) -> ClosingExecutor:
-        """What runs the trials; the cluster's is imported only where it is asked for."""
+    def executor(self, data: PreparedData | None = None) -> ClosingExecutor:
+        """What runs the trials, on the search's data or other; Ray is imported where asked for."""
         options = self.options
         if options.executor == "ray":
             from reproduce.training.ray_executor import RayExecutor
@@ -219,7 +244,7 @@ class Driver:
                 gpus=options.gpus_per_trial,
                 cpus=options.cpus_per_trial,
                 address=options.ray_address,
-                data=options.data / self.data.manifest.folder,
+                data=options.data / (data or self.data).manifest.folder,
                 on_event=self._trial_event,
             )
         slots = local_slots(options.gpus, options.slots_per_gpu, options.cpu_slots, options.threads)

@@ -13,6 +13,7 @@ from prototxt_gen.notation import Architecture, GlobalAveragePooling
 from prototxt_gen.shapes import GapForm
 from reproduce.experiments.schema import Experiment, FinalTraining, Optimizer, Style
 from reproduce.search.space import SearchSpace
+from reproduce.training.rate_schedule import multistep, scaled
 from reproduce.training.recipe import Recipe
 
 
@@ -42,9 +43,11 @@ class PreparedData:
 
 
 def _source(
-    experiment: Experiment, data: PreparedData, optimizer: Optimizer, *, final: bool = False
+    experiment: Experiment, data: PreparedData, optimizer: Optimizer, *, mirror: bool, final: bool
 ) -> DataSource:
     train, test, mean = ("train_full", "test", "mean_full") if final else ("train", "val", "mean")
+    _, side, _ = experiment.data.image
+    padded = data.manifest.databases[train].shape[1] > side
     databases, means = data.manifest.databases, data.manifest.means
     scale = experiment.data.scale
     return DataSource(
@@ -54,7 +57,8 @@ def _source(
         test_batch=optimizer.test_batch,
         mean_file=data.path(means[mean].path) if experiment.data.mean == "image" else None,
         scale=None if scale == 1 else scale,
-        mirror=not final and experiment.exploration.mirror,
+        mirror=mirror,
+        crop_size=side if padded else None,
     )
 
 
@@ -85,7 +89,7 @@ def _recipe(
     }
     if optimizer.solver == "Adam":
         fields |= {"momentum2": optimizer.momentum2, "delta": optimizer.delta}
-    return Recipe(**fields, **rest)  # type: ignore[arg-type]
+    return Recipe(**(fields | rest))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,25 @@ def exploration_plan(
         retries=section.retries,
         keep_model=section.keep_models > 0,
     )
-    source = _source(experiment, data, section)
+    source = _source(experiment, data, section, mirror=section.mirror, final=False)
     kernel = _gap_kernel(space, architecture) if section.gap is GapForm.RELEASED else None
     return TrialPlan(_net(experiment, architecture, section, source, kernel), recipe)
+
+
+def _phases(section: FinalTraining) -> dict[str, object]:
+    """The recipe's fields of a schedule of learning rates in phases."""
+    if not section.rates:
+        return {}
+    rates = multistep(scaled(section.rates, section.epochs))
+    if not rates.step_epochs:
+        return {"base_lr": rates.base_lr, "lr_policy": "fixed", "gamma": None, "step_epochs": None}
+    return {
+        "base_lr": rates.base_lr,
+        "lr_policy": "multistep",
+        "gamma": rates.gamma,
+        "step_epochs": None,
+        "multistep_epochs": rates.step_epochs,
+    }
 
 
 def final_plan(
@@ -156,7 +176,8 @@ def final_plan(
 ) -> TrialPlan:
     """How a net is trained on all training images and tested on the test set.
 
-    `learning_rate` replaces the section's where the search found that a net needs another.
+    `learning_rate` replaces the section's where the search found that a net needs another; a
+    schedule in phases keeps its own.
     """
     if learning_rate is not None:
         section = section.model_copy(update={"base_lr": learning_rate})
@@ -167,6 +188,7 @@ def final_plan(
         experiment.seed,
         keep_model=True,
         retries=experiment.exploration.retries,
+        **_phases(section),
     )
-    source = _source(experiment, data, section, final=True)
+    source = _source(experiment, data, section, mirror=section.mirror, final=True)
     return TrialPlan(_net(experiment, architecture, section, source), recipe)

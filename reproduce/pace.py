@@ -87,15 +87,18 @@ class RunPace:
         each = self._macs / self._nets * training.epochs * self._experiment.train_images
         return self._pace.estimate(PROCESSES * models, models * each) / self.slots
 
-    def training_seconds(self, macs: float, epochs: int) -> float:
-        """For a final training on all images."""
-        return self._pace.estimate(1, macs * epochs * self._experiment.data.train_images)
+    def training_seconds(self, macs: float, epochs: int, images: int | None = None) -> float:
+        """For a final training on so many images; None: on all training images."""
+        images = images or self._experiment.data.train_images
+        return self._pace.estimate(1, macs * epochs * images)
 
     def seconds_left(self, models: int, finals: bool) -> float:
         """For so many more models and, where they are wanted, the final trainings."""
         seconds, experiment = self.search_seconds(models), self._experiment
         if finals and experiment.final is not None and self._nets:
-            seconds += self.training_seconds(self._macs / self._nets, experiment.final.epochs)
+            final = experiment.final
+            each = self.training_seconds(self._macs / self._nets, final.epochs)
+            seconds += min(final.top, self._nets + models) * each
         if finals:
             for net in experiment.published:
                 macs = self.macs(net.net.notation, net.padding)

@@ -56,8 +56,9 @@ def drive(
                 driver = Driver(experiment, run_folder, memory, caffe, options, display, agent)
                 driver.announce(kept)
                 driver.prepare(environment.get("DATA_DIR"))
-                check_before_search(driver)
-                driver.search()
+                if experiment.q_learning.stages:
+                    check_before_search(driver)
+                    driver.search()
                 if not options.finals:
                     return None
                 failures = train_finals(driver)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from reproduce.experiments.schema import Experiment
 from reproduce.pace import PREFLIGHT, RunPace
-from reproduce.results.summary import BEST, best_trial
+from reproduce.results.top_models import top_id, top_trials
 from reproduce.run import REPLAY_MEMORY, Owner, frozen, owner
 from reproduce.search.loop import current_stage
 from reproduce.search.replay_memory import ReplayMemory, Trial, read_replay_memory
@@ -97,9 +97,9 @@ def status(run: Path) -> Status:
         stages = _stages(experiment, memory, trials)
         trained = sum(min(stage.trained, stage.wanted) for stage in stages)
         wanted = sum(stage.wanted for stage in stages)
-        best = best_trial(trials)
+        best = next(iter(top_trials(trials, 1)), None)
         searched = trained == wanted and not memory.pending() and not memory.owed()
-        complete = searched and not _finals_left(experiment, memory, best)
+        complete = searched and not _finals_left(experiment, memory, trials)
         state: State = "complete" if complete else "not running"
         return Status(
             run=str(run),
@@ -124,13 +124,14 @@ def status(run: Path) -> Status:
         )
 
 
-def _finals_left(experiment: Experiment, memory: ReplayMemory, best: Trial | None) -> bool:
+def _finals_left(experiment: Experiment, memory: ReplayMemory, trials: list[Trial]) -> bool:
     """Whether the run was started for final trainings that it has not done."""
     if not (memory.get("options") or {}).get("finals"):
         return False
     wanted = {net.id for net in experiment.published}
-    if experiment.final is not None and best is not None:
-        wanted.add(BEST)
+    if experiment.final is not None:
+        tops = top_trials(trials, experiment.final.top)
+        wanted |= {top_id(place) for place in range(1, len(tops) + 1)}
     return not wanted <= memory.finals().keys()
 
 

@@ -60,7 +60,7 @@ def starting(*, finals: bool) -> Callable[..., None]:
             finals=finals,
             yes=yes,
         )
-        _start(args.named_experiment(experiment, budget, seed, preset), run, options)
+        start_run(args.named_experiment(experiment, budget, seed, preset), run, options)
 
     return start
 
@@ -81,7 +81,7 @@ def resume(
     options = dataclasses.replace(Options.from_json(stored), yes=yes)
     if gpus is not None:
         options = dataclasses.replace(options, gpus=gpu_list(gpus))
-    _start(experiment, run, options)
+    start_run(experiment, run, options)
 
 
 def stop(
@@ -122,7 +122,8 @@ def _executor(name: str) -> ExecutorName:
     raise RunError(f"an executor is local or ray, not {name!r}")
 
 
-def _start(experiment: Experiment, run: Path | None, options: Options) -> None:
+def start_run(experiment: Experiment, run: Path | None, options: Options) -> None:
+    """Start or resume a run, and print its table at the end."""
     folder = args.run_of(experiment, run)
     console = Console()
     logging.basicConfig(

@@ -71,16 +71,33 @@ def load_experiment(path: Path, budget: str, seed: int, preset: str = "paper") -
         ("q_learning", "schedule", "schedule"),
         ("exploration", "epochs", "exploration_epochs"),
         ("final", "epochs", "final_epochs"),
+        ("final", "top", "final_top"),
     ):
         if name in scaled and isinstance(merged.get(section), dict):
             merged[section][field] = scaled[name]
-    published = merged.get("published")
-    for net in published if isinstance(published, list) else ():
+    published = [*_list(merged, "published"), *_named(merged, scaled)]
+    if published and isinstance(merged.get("published", []), list):
+        merged["published"] = published
+    for net in published:
         if "published_epochs" in scaled and isinstance(net, dict):
             net["epochs"] = scaled["published_epochs"]
     return validate(
         {**merged, "preset": preset, "budget": scaled, "budget_name": budget, "seed": seed}, path
     )
+
+
+def _list(table: Table, key: str) -> list[Any]:
+    value = table.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _named(merged: Table, budget: Table) -> list[Table]:
+    """The published nets that a budget names, to be trained as `final` says."""
+    final = merged.get("final")
+    if not isinstance(final, dict):
+        return []
+    training = {key: value for key, value in final.items() if key not in ("top", "ensembles")}
+    return [training | {"id": id_} for id_ in _list(budget, "published")]
 
 
 def _read(path: Path) -> Table:

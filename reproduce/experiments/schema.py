@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ from reproduce.search.loop import EpsilonStage
 from reproduce.search.penalty import Penalty
 from reproduce.search.space import SpaceRules
 from reproduce.training.outcome import Outcome
+from reproduce.training.rate_schedule import multistep
 from reproduce.training.recipe import restart_rate
 
 Positive = Annotated[int, Field(gt=0)]
@@ -174,7 +176,7 @@ class QLearningSection(_Model):
     @model_validator(mode="after")
     def _each_epsilon_once(self) -> QLearningSection:
         epsilons = [epsilon for epsilon, _ in self.schedule]
-        if not epsilons or len(set(epsilons)) < len(epsilons):
+        if len(set(epsilons)) < len(epsilons):
             raise ValueError("schedule must name each ε once")
         return self
 
@@ -265,7 +267,34 @@ class Exploration(Style, Optimizer):
 
 
 class FinalTraining(Style, Optimizer):
-    """How a net is trained on all training data."""
+    """How a net is trained on all training data.
+
+    `rates`, where given, are phases of (epochs, learning rate) that replace `base_lr`, `lr_gamma`
+    and `lr_step_epochs`; over another number of epochs they keep their proportions. `pad` is the
+    border around the training images, of which Caffe cuts random windows; `svhn` another of SVHN's
+    sets than the search's.
+    """
+
+    rates: tuple[tuple[Positive, Single], ...] = ()
+    mirror: bool = False
+    pad: Count = 0
+    svhn: SvhnSet | None = None
+
+    @model_validator(mode="after")
+    def _rates_can_be_met(self) -> FinalTraining:
+        if self.rates:
+            multistep(self.rates)
+        return self
+
+
+class TopModels(FinalTraining):
+    """How the best nets of the search are trained (section 5).
+
+    `top` is how many, by validation accuracy; `ensembles` the sizes of the ensembles made of them.
+    """
+
+    top: Positive
+    ensembles: tuple[Positive, ...] = ()
 
 
 class Published(FinalTraining):
@@ -290,6 +319,9 @@ class Published(FinalTraining):
 class Budget(_Model):
     """What a budget scales: counts, epochs, the training subset, the cap on a net's cost.
 
+    An empty schedule leaves the search out; `published` are ids of nets of the paper's tables that
+    are trained as the experiment's top models.
+
     At most one cap: forward multiply-accumulates per image, parameters, or MiB of memory while
     training.
     """
@@ -300,6 +332,8 @@ class Budget(_Model):
     max_forward_macs: Positive | None = None
     max_parameters: Positive | None = None
     max_training_mib: Positive | None = None
+    published: tuple[str, ...] = ()
+    final_top: Positive | None = None
     final_epochs: Positive | None = None
     published_epochs: Positive | None = None
 
@@ -336,10 +370,28 @@ class Experiment(_Model):
     space: Annotated[Table1Space | FirstVersionSpace, Field(discriminator="family")]
     q_learning: QLearningSection
     exploration: Exploration
-    final: FinalTraining | None = None
+    final: TopModels | None = None
     published: tuple[Published, ...] = ()
     budget: Budget
     unstated: dict[str, str]
+
+    @model_validator(mode="after")
+    def _no_mean_image_of_two_sizes(self) -> Experiment:
+        sections = (*self.published, *([self.final] if self.final else []))
+        if self.data.mean == "image" and any(section.pad for section in sections):
+            raise ValueError(
+                "final.pad: the net cannot subtract one mean image from padded and from plain "
+                'images; normalize = ["mean"] subtracts it in the database'
+            )
+        return self
+
+    def recipe_of(self, section: FinalTraining) -> Recipe | None:
+        """How the data of a final training is prepared, where the search's does not serve."""
+        data = self.data
+        if not section.pad and section.svhn in (None, data.svhn):
+            return None
+        data = data.model_copy(update={"svhn": section.svhn or data.svhn})
+        return replace(data.recipe(self.seed, None), pad=section.pad, parts=("train_full", "test"))
 
     @property
     def train_images(self) -> int:

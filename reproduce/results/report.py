@@ -10,8 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reproduce.experiments.schema import Experiment
 from reproduce.files import write_atomically
-from reproduce.results.figures import learning_curve_svg, search_curve
+from reproduce.results.figures import learning_curve_svg, run_figures, search_curve, write_figures
 from reproduce.results.markdown import HEADER, cells, markdown
+from reproduce.results.plots import style
 from reproduce.results.summary import rows_as_json, table
 from reproduce.search.replay_memory import ReplayMemory, Trial
 
@@ -58,19 +59,27 @@ def notes(experiment: Experiment, memory: ReplayMemory) -> list[str]:
             f"{net.net.place} does not state the padding of its net; it is trained with "
             f"{net.padding} convolutions, {net.activation} and dropout rule {net.dropout}."
         )
+    for one in (memory.get("evaluation") or {}).get("ensembles", []):
+        out.append(f"{one['verdict'][:1].upper()}{one['verdict'][1:]}.")
     data = memory.get("data") or {}
     if unverified := [f["name"] for f in data.get("sources", []) if f["status"] != "verified"]:
         out.append(f"Unverified data files: {', '.join(unverified)}.")
     return out
 
 
+def _inline(svg: str) -> str:
+    """An SVG file's element, as it stands in a page."""
+    return svg[svg.index("<svg") :]
+
+
 def write_report(experiment: Experiment, memory: ReplayMemory, folder: Path) -> Path:
-    """Write `index.html`, `table.md`, `table.json` and `search.svg`; returns the page's path."""
+    """Write the page, the table as Markdown and JSON, and the figures; returns the page's path."""
     rows, remarks = table(experiment, memory), notes(experiment, memory)
     svg = learning_curve_svg(
         search_curve(memory),
         f"{experiment.title}, budget {experiment.budget_name}, seed {experiment.seed}",
     )
+    figures = run_figures(memory, experiment)
     environment = Environment(
         loader=PackageLoader("reproduce", "results"), autoescape=True, undefined=StrictUndefined
     )
@@ -84,7 +93,8 @@ def write_report(experiment: Experiment, memory: ReplayMemory, folder: Path) -> 
         header=HEADER,
         rows=[cells(row) for row in rows],
         notes=remarks,
-        figure=svg[svg.index("<svg") :],
+        figure=_inline(svg),
+        figures=[(one, _inline(style.svg(one.figure, one.name))) for one in figures],
         trials=[_trial_view(trial) for trial in memory.trials()],
         provenance=memory.get("provenance") or {},
         unstated=experiment.unstated,
@@ -93,5 +103,6 @@ def write_report(experiment: Experiment, memory: ReplayMemory, folder: Path) -> 
     write_atomically(folder / "table.md", markdown(rows, remarks))
     write_atomically(folder / "table.json", json.dumps(rows_as_json(rows), indent=2) + "\n")
     write_atomically(folder / "search.svg", svg)
+    write_figures(figures, folder / "figures")
     write_atomically(folder / "index.html", page)
     return folder / "index.html"

@@ -9,11 +9,12 @@ from typing import Any
 
 from reproduce.experiments.schema import Experiment
 from reproduce.paper import results
-from reproduce.search.replay_memory import ReplayMemory, Trial
+from reproduce.results.top_models import top_id
+from reproduce.search.replay_memory import ReplayMemory
 from reproduce.training.outcome import Outcome, TrialResult
 
-BEST = "best"
-"""The id under which the search's best net is recorded as a final training."""
+PAPERS_ENSEMBLE = 5
+"""The paper's ensembles are of its top five models (section 5)."""
 
 
 def wilson_interval(errors: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -66,69 +67,113 @@ def _measured(
     return 100 * error, (100 * low, 100 * high), len(result.accuracies)
 
 
+def _budget(experiment: Experiment) -> str:
+    if experiment.budget_name == "paper":
+        return "the paper's budget"
+    if not experiment.q_learning.stages:
+        return f"budget {experiment.budget_name}: trained from its notation, without a search"
+    return f"budget {experiment.budget_name}: not the paper's experiment"
+
+
 def _status(experiment: Experiment, result: TrialResult | None) -> str:
     if result is None:
         return "not run"
     if result.outcome is not Outcome.FINISHED:
         return f"{result.outcome}: {result.message}".rstrip(": ")
-    if experiment.budget_name == "paper":
-        return "the paper's budget"
-    return f"budget {experiment.budget_name}: not the paper's experiment"
-
-
-def best_trial(trials: list[Trial]) -> Trial | None:
-    """The trained net of the highest reward that finished; the earliest among equals."""
-    finished = [t for t in trials if t.outcome == "finished" and t.reward is not None]
-    return max(finished, key=lambda t: (t.reward or 0.0, -t.id), default=None)
+    return _budget(experiment)
 
 
 def table(experiment: Experiment, memory: ReplayMemory) -> list[Row]:
-    """The run's table: published nets, the search's best net, the ensemble."""
-    finals = memory.finals()
-    trainer = str(memory.get("trainer") or "none")
-    data = memory.get("data") or {}
-    tests = data.get("databases", {}).get("test", {}).get("records", experiment.data.test_images)
+    """The run's table: published nets, the search's top models, their ensembles."""
+    return _Table(experiment, memory).rows()
 
-    def row(
+
+class _Table:
+    """What the rows of a run have in common."""
+
+    def __init__(self, experiment: Experiment, memory: ReplayMemory) -> None:
+        self.experiment, self.finals = experiment, memory.finals()
+        self.trainer = str(memory.get("trainer") or "none")
+        self.ensembles: list[dict[str, Any]] = (memory.get("evaluation") or {}).get("ensembles", [])
+        data = memory.get("data") or {}
+        tests = data.get("databases", {}).get("test", {})
+        self.test_images = tests.get("records", experiment.data.test_images)
+
+    def rows(self) -> list[Row]:
+        """All rows, the paper's own first."""
+        rows = [
+            self._trained("published net", net.id, net.net.error, net.net.place, net.net.notation)
+            for net in self.experiment.published
+        ]
+        for result in results(self.experiment.data.dataset):
+            what, place = f"MetaQNN, {result.what}", f"Table 3, {result.version}"
+            if result.what == "ensemble":
+                rows.append(self._ensemble(what, PAPERS_ENSEMBLE, "mean", result.error, place))
+            else:
+                rows.append(self._trained(what, top_id(1), result.error, place))
+        rows += [
+            self._trained(f"MetaQNN, model {id_.removeprefix('top/')}", id_)
+            for id_ in self.finals
+            if id_.startswith("top/") and id_ != top_id(1)
+        ]
+        rows += [
+            self._ensemble(f"MetaQNN, {one['method']} of {one['size']}", one["size"], one["method"])
+            for one in self.ensembles
+            if (one["size"], one["method"]) != (PAPERS_ENSEMBLE, "mean")
+        ]
+        return rows
+
+    def _row(
+        self,
         what: str,
         architecture: str,
-        published: float,
+        published: float | None,
         place: str,
-        result: TrialResult | None,
+        measured: float | None,
+        interval: tuple[float, float] | None,
+        epochs: int | None,
+        status: str,
     ) -> Row:
-        measured, interval, epochs = _measured(result, tests)
+        budget, seed = self.experiment.budget_name, self.experiment.seed
         return Row(
-            what,
-            architecture,
-            published,
-            place,
-            measured,
-            interval,
-            epochs,
-            trainer,
-            experiment.budget_name,
-            experiment.seed,
-            _status(experiment, result),
-        )
+            what, architecture, published, place, measured, interval, epochs, self.trainer, budget,
+            seed, status,
+        )  # fmt: skip
 
-    rows = []
-    for item in experiment.published:
-        net = item.net
-        result = finals[item.id][1] if item.id in finals else None
-        rows.append(row("published net", net.notation, net.error, net.place, result))
-    best, best_result = finals.get(BEST, ("", None))
-    for published in results(experiment.data.dataset):
-        top = published.what == "top model"
-        rows.append(
-            row(
-                f"MetaQNN, {published.what}",
-                best if top else "",
-                published.error,
-                f"Table 3, {published.version}",
-                best_result if top else None,
-            )
-        )
-    return rows
+    def _trained(
+        self,
+        what: str,
+        id_: str,
+        published: float | None = None,
+        place: str = "",
+        notation: str = "",
+    ) -> Row:
+        """A net that was trained on all training images, or was not."""
+        architecture, result = self.finals.get(id_, (notation, None))
+        measured = _measured(result, self.test_images)
+        status = _status(self.experiment, result)
+        return self._row(what, architecture, published, place, *measured, status)
+
+    def _ensemble(
+        self,
+        what: str,
+        size: int,
+        method: str,
+        published: float | None = None,
+        place: str = "",
+    ) -> Row:
+        """An ensemble of the models that are best on validation."""
+        for one in self.ensembles:
+            if (one["size"], one["method"]) == (size, method):
+                errors, total = one["score"]["errors"], one["score"]["total"]
+                low, high = wilson_interval(errors, total)
+                epochs = self.experiment.final.epochs if self.experiment.final else None
+                return self._row(
+                    what, f"{method} of {', '.join(one['members'])}", published, place,
+                    100 * errors / total, (100 * low, 100 * high), epochs,
+                    _budget(self.experiment),
+                )  # fmt: skip
+        return self._row(what, "", published, place, None, None, None, "not run")
 
 
 def rows_as_json(rows: list[Row]) -> list[dict[str, Any]]:

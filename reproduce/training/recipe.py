@@ -31,7 +31,8 @@ class Recipe:
         test_iter: test batches that make one pass over the validation images.
         base_lr: initial learning rate of the first attempt.
         lr_policy: `fixed`; `step`: rate × gamma every `step_epochs`; `multistep`: rate × gamma
-            after each of `multistep_epochs`.
+            after each of `multistep_epochs`, as often as an epoch is named, at the iterations
+            that follow one another there.
         chance_accuracy: an attempt whose accuracy after its first epoch is no higher starts
             again from new weights; None trains in one go, without this rule.
         restart_factor: the learning rate's factor at each restart.
@@ -113,7 +114,10 @@ class Recipe:
             lr_policy=self.lr_policy,
             gamma=self.gamma,
             stepsize=None if self.step_epochs is None else self.step_epochs * epoch,
-            stepvalues=tuple(e * epoch for e in self.multistep_epochs),
+            stepvalues=tuple(
+                e * epoch + self.multistep_epochs[:n].count(e)
+                for n, e in enumerate(self.multistep_epochs)
+            ),
             momentum=self.momentum,
             momentum2=self.momentum2,
             delta=self.delta,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data_prep.cli import main
+from data_prep.datasets import locate_files
+from data_prep.downloads import FilePin
 from data_prep.lmdb_writer import read_lmdb
 from data_prep.manifest import Manifest, read_manifest
+from data_prep.sources import Pin
 from tests.data_prep.official_files import FILES, mnist
 
 
@@ -116,7 +120,14 @@ def test_any_data_set_of_idx_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (["svhn", "--set", "tenth", "--validation", "10"], "has its own validation images"),
         (["mnist", "--set", "tenth"], "mnist has no set tenth; only svhn has"),
         (["mnist", "--labels", "zero"], "--labels: mnist has one numbering of its classes"),
-        (["mnist", "--normalize", "gcn,zca"], "step 'zca' is unknown; there are: mean, gcn"),
+        (["mnist", "--normalize", "gcn,zca"], "unknown normalization 'zca'; choose from mean,"),
+        (["mnist", "--parts", ","], "no part to write; choose of train, val"),
+        (["cifar10", "--uint8"], "--uint8: gcn makes fractions of the pixels; leave it out, or"),
+        (["mnist", "--preset", "released", "--uint8"], "--uint8: mean makes fractions"),
+        (["cifar10", "--train-images", "x"], "--train-images: cifar10 finds its files by name"),
+        (["mnist", "--test-labels", "x"], "--test-labels: mnist finds its files by name"),
+        (["mnist", "--pad", "5", "--parts", "val,test"], "pad 5: a border is for train"),
+        (["idx", "--train-images", "x"], "idx: name the four files with --train-images"),
         (["mnist", "--parts", "train,dev"], "part 'dev' is unknown; there are: train, val"),
         (["mnist", "--seed", "-4"], "seed -4 is negative"),
         (["idx"], "idx: name the four files with --train-images"),
@@ -136,3 +147,78 @@ def test_what_is_wrong_is_said_in_one_line(
     assert line.startswith("data_prep: error: ")
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+def test_parts_are_one_folder_in_any_order_and_number(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, _ = prepared(monkeypatch, tmp_path, "mnist", "--parts", "train,val")
+    again, manifest = prepared(monkeypatch, tmp_path, "mnist", "--parts", "val,train,train")
+    assert first == again
+    assert list(manifest.databases) == ["train", "val"]
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnist", "--out", LONG], f"{LONG}: cannot be written (File name too long); choose"),
+        (["mnist", "--pad", "20000"], "pad 20000: a border wider than the images, 28×28"),
+        (["mnist", "--subset", "1000"], "subset 1000 exceeds the 100 examples left to train on"),
+        *(
+            ([name, "--data-dir", LONG], "cannot be read (File name too long); name one")
+            for name in ("mnist", "cifar10", "svhn")
+        ),
+    ],
+)
+def test_what_only_the_disk_or_the_data_tell_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    (tmp_path / "files").mkdir()
+    mnist(tmp_path / "files")
+    standard = ["--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "files")]
+    chosen = [arguments[0], "--validation", "100", *standard, *arguments[1:]]
+    assert run(monkeypatch, *chosen) == 1
+    *_, line = capfd.readouterr().err.splitlines()
+    assert line.startswith("data_prep: error: ")
+    assert message in line
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError("Unable to allocate 9 TiB"), "out of memory (Unable to allocate 9 TiB)"),
+        (PermissionError(13, "Permission denied", "file"), "Permission denied: 'file'"),
+    ],
+)
+def test_what_nobody_thought_of_is_still_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    error: Exception, message: str,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("data_prep.cli.locate", fail)
+    assert run(monkeypatch, "mnist", "--out", str(tmp_path)) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("data_prep: error: ")
+    assert message in line
+
+
+def test_mnists_own_files_are_published_as_idx_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mnist(tmp_path)
+    kinds = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    paths = [tmp_path / f"{kind}-ubyte" for kind in kinds]
+    packed = FilePin("", 0, None)
+    pins = [
+        Pin(path.name, 0, hashlib.sha256(path.read_bytes()).hexdigest(), packed) for path in paths
+    ]
+    monkeypatch.setattr("data_prep.datasets.PINS", pins)
+    found = locate_files((paths[0], paths[1], paths[2], paths[3]), None)
+    assert {source.status for source in found.sources()} == {"verified"}

@@ -4,9 +4,13 @@ import errno
 import hashlib
 import json
 import logging
+import subprocess
+import sys
 from collections import namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -191,6 +195,53 @@ def test_a_disk_that_fills_up_is_reported_and_what_arrived_kept(
     with pytest.raises(DataError, match=r"cannot be written .*No space left.*; use another cache"):
         obtain_file(pin(mirror, serve({"data.bin": CONTENT})), cache=tmp_path)
     assert (tmp_path / "data.bin.part").read_bytes() == CONTENT[:500]
+
+
+LOCKED = """
+import sys
+from pathlib import Path
+from data_prep.downloads import _alone
+with _alone(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+    Path(sys.argv[1], "data.bin").write_bytes(Path(sys.argv[2]).read_bytes())
+"""
+
+
+def test_while_another_process_downloads_this_one_waits_and_takes_its_file(
+    tmp_path: Path, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, content = tmp_path / "cache", tmp_path / "content"
+    cache.mkdir()
+    content.write_bytes(CONTENT)
+    mirror = serve({"data.bin": CONTENT})
+    other = subprocess.Popen(
+        [sys.executable, "-c", LOCKED, str(cache), str(content)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with other, ThreadPoolExecutor() as pool:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        waiting = pool.submit(obtain_file, pin(mirror), cache=cache)
+        while "another process downloads into it; waiting" not in caplog.text:
+            assert not waiting.done(), waiting.result()
+            sleep(0.01)
+        assert other.stdin is not None
+        other.stdin.close()
+        path, source = waiting.result()
+    assert (path.read_bytes(), source.origin) == (CONTENT, "cache")
+    assert mirror.asked == []
+
+
+def test_where_the_disk_knows_no_locks_files_are_fetched_all_the_same(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(downloads.fcntl, "flock", flock)
+    path, _ = obtain_file(pin(serve({"data.bin": CONTENT})), cache=tmp_path)
+    assert path.read_bytes() == CONTENT
 
 
 def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path, serve: Serve) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.errors import DataError
-from data_prep.files import gunzip, iterate_members, read_members, write_atomically
+from data_prep.files import gunzip, is_file, iterate_members, read_file, read_members
 
 
 def tar(path: Path, members: dict[str, bytes], link: str | None = None) -> Path:
@@ -235,9 +236,28 @@ def test_gzip_is_unpacked_up_to_the_limit_and_plain_content_passes() -> None:
             gunzip(packed[:length], "file", limit=1000)
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
+    """A hole of 100 GB takes no disk, and is not taken into memory either."""
     path = tmp_path / "file"
-    write_atomically(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomically(path, None)  # type: ignore[arg-type]
-    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+    path.write_bytes(b"content")
+    assert read_file(path, 7) == b"content"
+    os.truncate(path, 100_000_000_000)
+    with pytest.raises(DataError, match="file: larger than 8 bytes; use the original file"):
+        read_file(path, 8)
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); name one that can be"):
+        read_file(tmp_path, 8)
+
+
+def test_what_cannot_be_looked_up_is_no_missing_file(tmp_path: Path) -> None:
+    assert not is_file(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"cannot be read \(File name too long\)"):
+        is_file(tmp_path / ("x" * 300))
+
+
+def test_an_empty_archive_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_bytes(b"")
+    with pytest.raises(DataError, match=r"damaged archive \(it is empty\); fetch it again"):
+        read_members(tmp_path / "archive", ["a"], limit=10)
+    empty = tar(tmp_path / "tar", {})
+    with pytest.raises(DataError, match=f"{empty}: has no a; use the original archive"):
+        read_members(empty, ["a"], limit=10)

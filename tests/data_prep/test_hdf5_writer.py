@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from data_prep.errors import DataError
-from data_prep.hdf5_writer import write_hdf5
+from data_prep.hdf5_writer import disk_bytes, write_hdf5
 from data_prep.lmdb_writer import Chunk
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -201,3 +201,13 @@ def test_a_disk_that_takes_no_more_is_told_in_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"\S+0000\.h5: cannot be written \(.*\); .*disk is full\n", done.stdout)
     assert not (tmp_path / "train.txt").exists()
+
+
+@pytest.mark.parametrize(("shape", "count"), [((1, 1, 1), 1), ((3, 32, 32), 6000), ((3, 5, 7), 9)])
+def test_the_space_on_the_disk_is_known_beforehand(
+    tmp_path: Path, shape: tuple[int, int, int], count: int
+) -> None:
+    images = np.zeros((count, *shape), np.uint8)
+    write_hdf5(tmp_path, "set", [(images, np.arange(count))])
+    taken = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert taken <= disk_bytes(count, shape) <= 1.01 * taken + 30_000

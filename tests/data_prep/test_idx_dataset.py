@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep import idx_dataset
+from data_prep.downloads import FilePin
 from data_prep.errors import DataError
 from data_prep.examples import Examples
 from data_prep.idx import encode_idx
@@ -82,7 +83,8 @@ def test_pinned_content_and_published_archives_are_verified(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, packed = write(tmp_path), write(tmp_path, packed=True)
-    pins = [Pin(name, 0, hashlib.sha256(path.read_bytes()).hexdigest(), "")
+    packed_pin = FilePin("", 0, None)
+    pins = [Pin(name, 0, hashlib.sha256(path.read_bytes()).hexdigest(), packed_pin)
             for name, path in plain.items()]  # fmt: skip
     for paths in (plain, packed):
         sources = locate(paths, pins=pins).sources

@@ -21,7 +21,14 @@ from hypothesis.extra import numpy as hnp
 
 from data_prep.errors import DataError
 from data_prep.idx import encode_idx
-from data_prep.lmdb_writer import Chunk, encode_datums, read_lmdb, write_lmdb, write_mean
+from data_prep.lmdb_writer import (
+    Chunk,
+    disk_bytes,
+    encode_datums,
+    read_lmdb,
+    write_lmdb,
+    write_mean,
+)
 from prototxt_gen import caffe_pb2
 
 SHAPES = st.tuples(*[st.integers(1, size) for size in (3, 3, 5, 40)])
@@ -288,3 +295,18 @@ def test_the_mean_file_equals_that_of_caffes_compute_image_mean(
     run([*caffe_tool(caffe_prefix, "compute_image_mean"), "db", "theirs"], tmp_path)
     write_mean(tmp_path / "ours", [images[:500], images[500:]])
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (1, 8, 8), (1, 28, 28), (1, 44, 45), (1, 45, 46), (3, 32, 32), (3, 42, 42)]
+)
+def test_the_space_on_the_disk_is_known_beforehand(
+    tmp_path: Path, shape: tuple[int, int, int], dtype: str
+) -> None:
+    """In pages of its own if a record takes half a page, which 44×45 does not and 45×46 does."""
+    count = 3000
+    images: Any = np.zeros((count, *shape), dtype)
+    write_lmdb(tmp_path / "db", [(images, np.arange(count) % 10)])
+    taken = (tmp_path / "db" / "data.mdb").stat().st_size
+    assert taken <= disk_bytes(count, shape, dtype) <= 1.05 * taken + 20 * 4096 + 20 * count

@@ -21,7 +21,7 @@ from data_prep.errors import DataError
 from data_prep.idx import encode_idx
 from data_prep.lmdb_writer import read_lmdb
 from data_prep.manifest import Manifest, read_manifest
-from data_prep.mnist import MIRRORS, PACKAGES, PINS
+from data_prep.mnist import PACKAGES, PINS
 from data_prep.prepare import prepare
 from data_prep.recipes import Recipe
 from data_prep.sources import Package, obtain
@@ -144,6 +144,14 @@ def test_a_folder_that_lost_a_file_is_reported(tmp_path: Path, user_files: Path)
         run(tmp_path, user_files)
 
 
+@pytest.mark.parametrize("name", ["test.txt", "test-0000.h5"])
+def test_an_hdf5_file_that_is_gone_is_reported(tmp_path: Path, user_files: Path, name: str) -> None:
+    folder = tmp_path / run(tmp_path, user_files, hdf5=True).folder
+    (folder / name).unlink()
+    with pytest.raises(DataError, match=rf"{name} is missing; remove .* prepare it again"):
+        run(tmp_path, user_files, hdf5=True)
+
+
 def test_a_failure_leaves_no_folder(
     tmp_path: Path, user_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +186,7 @@ def test_a_killed_preparation_never_looks_finished(tmp_path: Path, user_files: P
     assert killed.returncode == -signal.SIGKILL
     (leftover,) = tmp_path.iterdir()
     assert leftover.name.startswith(".mnist-")
-    manifest = run(tmp_path, user_files)
+    manifest = run(tmp_path, user_files, seed=2)  # other parameters, and so another folder
     assert [path.name for path in tmp_path.iterdir()] == [manifest.folder]
 
 
@@ -189,7 +197,8 @@ def test_a_killed_preparation_never_looks_finished(tmp_path: Path, user_files: P
         ({"validation": 0}, "validation 0: choose at least 1"),
         ({"validation": TRAIN}, "leaves nothing of 300 examples"),
         ({"subset": 0}, "subset 0: choose at least 1"),
-        ({"subset": TRAIN}, "cannot set 300 of 250 examples aside"),
+        ({"pad": 29}, "pad 29: a border wider than the images, 28×28; choose at most 28 pixels"),
+        ({"subset": TRAIN}, "subset 300 exceeds the 250 examples left to train on; choose fewer"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(
@@ -207,7 +216,10 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, user_file
     with pytest.raises(DataError, match="use the files of one data set"):
         run(tmp_path / "out", tmp_path / "mixed")
     labels.write_bytes(encode_idx(np.full(TRAIN, 10, np.uint8)))
-    with pytest.raises(DataError, match="label 10; MNIST's classes are 0 to 9"):
+    with pytest.raises(DataError, match="mixed/train-labels-idx1-ubyte: label 10; MNIST's classes"):
+        run(tmp_path / "out", tmp_path / "mixed")
+    labels.write_bytes(b"short")
+    with pytest.raises(DataError, match="mixed/train-labels-idx1-ubyte: 5 bytes cannot hold"):
         run(tmp_path / "out", tmp_path / "mixed")
 
 
@@ -245,7 +257,7 @@ def test_the_command_line_reports_one_line(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def published() -> dict[str, bytes]:
     try:
-        found = obtain(PINS, cache=CACHE, mirrors=MIRRORS, packages=PACKAGES)
+        found = obtain(PINS, cache=CACHE, packages=PACKAGES)
     except DataError as error:
         pytest.skip(f"MNIST cannot be had: {error}")
     return {name: content for name, (content, _) in found.items()}
@@ -271,7 +283,8 @@ def test_the_content_pins_follow_from_the_published_gz_pins(published: dict[str,
             [gzip_program, "-n6"], input=content, capture_output=True, check=True
         ).stdout
         header = b"\x1f\x8b\x08\x08" + struct.pack("<I", time) + b"\0\x03" + name.encode() + b"\0"
-        assert hashlib.sha256(header + packed[10:]).hexdigest() == pin.gz_sha256
+        assert hashlib.sha256(header + packed[10:]).hexdigest() == pin.packed.sha256
+        assert len(header + packed[10:]) == pin.packed.size
 
 
 @pytest.mark.slow

@@ -338,6 +338,17 @@ def test_memory_is_bounded_by_a_batch() -> None:
     assert peak < 10e6
 
 
+def test_large_images_are_normalized_few_at_a_time() -> None:
+    """64 of 3×256×256 would be 100 MB as float64, several times."""
+    images = np.zeros((64, 3, 256, 256), np.uint8)
+    normalize = Normalization(["gcn"]).fit(list)
+    tracemalloc.start()
+    out = normalize(images)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - out.nbytes < 10e6
+
+
 @pytest.mark.parametrize("name", list(STEPS))
 def test_the_images_given_are_left_as_they_are(name: str) -> None:
     images = pictures(3)
@@ -361,11 +372,25 @@ def test_without_steps_pixels_stay_as_they_are() -> None:
     assert np.array_equal(got, images)
 
 
-def test_padding_is_grey_around_raw_pixels_and_zero_after_any_step() -> None:
-    """0 is what every step makes of the average pixel."""
-    assert Normalization([]).pad_value == 128
-    for name in STEPS:
-        assert Normalization([name]).pad_value == 0
+@pytest.mark.parametrize(
+    ("chain", "value"),
+    [
+        ([], 128),
+        (["lcn-released"], 128),
+        (["whiten"], 128),
+        (["whiten", "lcn-released"], 128),
+        (["gcn-released"], 0),
+        (["mean"], 0),
+        (["mean", "lcn-released"], 0),
+        (["whiten", "gcn-released"], 0),
+        (["gcn"], 0),
+        (["lcn"], 0),
+        (["gcn", "lcn"], 0),
+    ],
+)
+def test_padding_is_the_released_codes(chain: list[str], value: float) -> None:
+    """lmdb_creator.py: 0 after its GCN or the mean's subtraction, otherwise 128. Paper: 0."""
+    assert Normalization(chain).pad_value == value
 
 
 def test_the_description_names_each_step_in_one_line() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import tracemalloc
+from collections import Counter, namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import prototxt_gen.caffe_pb2 as caffe_pb2
 import pytest
 from numpy.typing import NDArray
 
+from data_prep import files
 from data_prep.datasets import DataSet
 from data_prep.errors import DataError
 from data_prep.examples import Examples
@@ -235,6 +237,64 @@ def test_only_the_parts_asked_for_are_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / manifest.folder) == manifest
 
 
+def test_parts_are_the_same_in_any_order_and_number() -> None:
+    assert Recipe(parts=("val", "train", "val")) == Recipe(parts=("train", "val"))
+
+
+def large(side: int, count: int = 40) -> Examples:
+    """Grey images 3×side×side, of two classes."""
+    images = ArrayImages(np.zeros((count, 3, side, side), np.uint8))
+    labels = np.arange(count) % 2
+    return Examples(images, labels, images, labels, None, 2)
+
+
+def test_memory_is_bounded_in_bytes_not_in_images(tmp_path: Path) -> None:
+    """40 images of 3×512×512 are 126 MB as float32, and 252 MB as float64."""
+    made = large(512)
+    recipe = Recipe(validation=2, normalize=("gcn",), parts=("train",))
+    tracemalloc.start()
+    prepare(data_set(made), recipe, tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 350e6
+
+
+def test_padded_images_count_with_their_border(tmp_path: Path) -> None:
+    recipe = Recipe(validation=2, pad=200, parts=("train",))
+    tracemalloc.start()
+    prepare(data_set(large(200, count=60)), recipe, tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 350e6  # all at once have 63 MB, and 500 MB as float64
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"pad": 1}, {"hdf5": True}, {"floats": True, "hdf5": True}, {"parts": ("val",)}],
+)
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """A byte less than what the records take, and what they take is what was asked for."""
+    made, recipe = data_set(large(48)), Recipe(validation=2, **changes)
+    asked: list[int] = []
+    monkeypatch.setattr("data_prep.prepare.require_space", lambda *given: asked.append(given[1]))
+    folder = tmp_path / prepare(made, recipe, tmp_path).folder
+    taken = sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.name not in ("lock.mdb", "manifest.json") and path.suffix != ".binaryproto"
+    )
+    (size,) = asked
+    assert taken <= size < 1.1 * taken + 1e6
+    monkeypatch.undo()
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage(size, 1, size - 1))
+    with pytest.raises(DataError, match=rf"other: noise-\w+ needs {size / 1e6:.0f} MB, but"):
+        prepare(made, recipe, tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
 def test_a_data_set_without_test_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no test images"):
         prepare(data_set(examples(UNEVEN, test=0)), Recipe(validation=10), tmp_path)
@@ -260,6 +320,9 @@ def test_every_field_of_a_recipe_names_the_folder(tmp_path: Path) -> None:
         ({"parts": ()}, "no part to write; choose of train, val"),
         ({"svhn": "tenth"}, "the SVHN set tenth has its own validation images"),
         ({"validation": None}, "validation None: choose at least 1"),
+        ({"parts": ("train", "dev")}, "part 'dev' is unknown; there are: train, val"),
+        ({"parts": ("val", "test"), "pad": 1}, "pad 1: a border is for train and train_full"),
+        ({"parts": ("train_full",), "subset": 1}, "subset 1: it thins train, on which val"),
         ({"normalize": ("zca",)}, "unknown normalization 'zca'; choose from mean, gcn"),
     ],
 )

@@ -1,7 +1,9 @@
 """The contact sheet: images as Caffe's data layer gives them to the net."""
 
+import shutil
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -79,7 +81,33 @@ def test_a_png_can_be_read_again(tmp_path: Path) -> None:
 
 def test_the_folders_there_are_and_the_databases_they_have(tmp_path: Path) -> None:
     folder = prepared(tmp_path, noise(20), Recipe(validation=2, parts=("train",)))
-    (tmp_path / ".made-1.partial").mkdir()
+    shutil.copytree(folder, tmp_path / ".made-1.partial")  # whole, but not yet renamed
     assert prepared_folders(tmp_path) == [folder]
     with pytest.raises(DataError, match="has no test; there are: train"):
         contact_sheet(folder, "test", np.random.default_rng(0))
+
+
+def test_what_is_not_what_the_manifest_says_is_reported(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, noise(20), Recipe(validation=2, parts=("train", "test")))
+    database, mean = folder / "train.lmdb" / "data.mdb", folder / "mean.binaryproto"
+    original = database.read_bytes()
+
+    def refused(match: str) -> None:
+        with pytest.raises(DataError, match=match) as caught:
+            contact_sheet(folder, "train", np.random.default_rng(0))
+        assert "\n" not in str(caught.value)
+
+    for content in (b"", b"junk" * 5000, original[:100], original[: len(original) // 2]):
+        database.write_bytes(content)
+        refused("train.lmdb: is no LMDB of images, or a damaged one .*; prepare it again")
+    other = prepared(tmp_path / "other", noise(20, channels=1), Recipe(validation=2))
+    shutil.copy(other / "train.lmdb" / "data.mdb", database)
+    refused("train.lmdb: is not what the manifest says; remove .* and prepare it again")
+    database.write_bytes(original)
+    with lmdb.open(str(database.parent)) as env, env.begin(write=True) as transaction:
+        transaction.put(b"00000000", b"\xff\xff")
+    refused("train.lmdb: is no LMDB of images, or a damaged one .*; prepare it again")
+    database.write_bytes(original)
+    for content in (b"\xff", mean.read_bytes()[:-200], b""):
+        mean.write_bytes(content)
+        refused("mean.binaryproto: is not what the manifest says; remove")

@@ -15,6 +15,8 @@ import pytest
 from data_prep.idx import encode_idx
 from prototxt_gen.read import read_net
 from reproduce.experiments.load import experiment_path
+from reproduce.results.predictions import read_predictions
+from reproduce.results.top_models import top_trials
 from reproduce.search.replay_memory import read_replay_memory
 from reproduce.training.log_parser import TestOutput, parse_events
 
@@ -214,7 +216,7 @@ def test_a_failed_final_training_is_said_not_recorded_and_tried_again(fake: Run)
     assert (fake.folder / "run" / "report" / "index.html").is_file()
     wrapper.write_text(f'#!/bin/sh\nexec {working} "$@"\n')
     fake.finish()
-    assert set(fake.record()[-1]) == {"best", "mnist/v1-3"}
+    assert set(fake.record()[-1]) == {"top/1", "top/2", "mnist/v1-3"}
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,37 @@ def test_the_table_is_printed_again_and_as_json(fake: Run) -> None:
     done = subprocess.run(command, env=fake.env, capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)
     assert rows[0]["published"] == 0.48
-    assert rows[-1]["measured"] is None
+    ensembles = [row for row in rows if row["what"] == "MetaQNN, ensemble"]
+    assert [row["status"] for row in ensembles] == ["not run"] * 2  # of two models there is no five
+    assert all(row["measured"] is None for row in ensembles)
+
+
+def test_the_top_models_are_ensembled(fake: Run, experiment: Path, tmp_path: Path) -> None:
+    """Their predictions come from `caffe test`; those that are there are not made again."""
+    own = tmp_path / "mnist.toml"
+    own.write_text(experiment.read_text().replace("ensembles = [5, 10]", "ensembles = [2, 5]"))
+    fake.command = [str(own) if word == str(experiment) else word for word in fake.command]
+    output = fake.finish()
+    with read_replay_memory(fake.folder / "run" / "replay.sqlite") as memory:
+        tops = memory.finals()
+        evaluation = memory.get("evaluation")
+        best = top_trials(memory.trials(), 2)
+    assert [tops[f"top/{place}"][0] for place in (1, 2)] == [t.architecture for t in best]
+    assert [one["method"] for one in evaluation["ensembles"]] == ["mean", "vote"]
+    mean = evaluation["ensembles"][0]
+    assert mean["members"] == ["top/1", "top/2"]
+    assert mean["verdict"] in output
+    folder = fake.folder / "run" / "finals"
+    found = [read_predictions(folder / f"top-{place}" / "test.h5") for place in (1, 2)]
+    together = (found[0].probabilities + found[1].probabilities).argmax(axis=1)
+    assert mean["score"]["errors"] == (together != found[0].labels).sum()
+    assert "MetaQNN, vote of 2" in output
+    page = (fake.folder / "run" / "report" / "index.html").read_text()
+    assert "Rolling mean and mean per ε" in page
+    assert (fake.folder / "run" / "report" / "figures" / "figure-3.png").is_file()
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("*/test.h5")}
+    fake.finish()
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/test.h5")} == written
 
 
 @pytest.mark.conformance
@@ -325,7 +357,7 @@ def test_real_caffe_trains_the_same_files(
         assert {t[2] for t in trials} <= {"finished", "chance_level"}
         # The squares are easy: a trainer that works finds them.
         assert max(t[3] for t in trials) > 0.9
-        assert set(finals) == {"best", "mnist/v1-3"}
+        assert set(finals) == {"top/1", "top/2", "mnist/v1-3"}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from reproduce.commands.text import status_text
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.options import Options
 from reproduce.pace import PREFLIGHT
-from reproduce.results.summary import BEST
+from reproduce.results.top_models import top_id
 from reproduce.run import REPLAY_MEMORY, freeze
 from reproduce.search.replay_memory import ReplayMemory
 from reproduce.status import Status
@@ -104,9 +104,11 @@ def test_a_run_is_not_complete_before_the_final_trainings_it_was_started_for(
     assert "3 of 3 models trained\n" in status_text(run.status())
     run.memory.record_final("mnist/v1-3", "[SM(10)]", result)
     assert run.status().state == "not running"
-    run.memory.record_final(BEST, NETS[0], result)
+    for place in (1, 2):  # the budget's `final_top`
+        assert run.status().state == "not running"
+        run.memory.record_final(top_id(place), NETS[place - 1], result)
     assert run.status().state == "complete"
-    assert run.status().finals == ("mnist/v1-3", BEST)
+    assert run.status().finals == ("mnist/v1-3", top_id(1), top_id(2))
 
 
 def test_a_search_without_a_finished_net_has_no_best_one_to_train(run: Written) -> None:

@@ -60,4 +60,6 @@ def test_what_cannot_be_shown_is_said_in_one_line(
     files = locate("mnist", recipe, data_dir=digits, cache=tmp_path / "cache")
     prepare(files, recipe, folder.parent)
     assert "name one of them" in metaqnn("data", "show", folder.parent, *sheet).refusal
+    (folder / "train.lmdb" / "data.mdb").write_bytes(b"")
+    assert "train.lmdb: is no LMDB of images" in metaqnn("data", "show", folder, *sheet).refusal
     assert not sheet[1].exists()

@@ -62,8 +62,8 @@ def test_all_that_trains_trains_on_the_cluster(
     assert logs == {"train.log", "resume.log"}
     with read_replay_memory(small.run / "replay.sqlite") as memory:
         assert {trial.place for trial in memory.trials()} == {socket.gethostname()}
-        assert list(memory.finals()) == ["best"]
-    assert (small.run / "finals" / "best" / "result.json").exists()
+        assert list(memory.finals()) == ["top/1"]
+    assert (small.run / "finals" / "top-1" / "result.json").exists()
     processes = [json.loads(line) for line in small.processes.read_text().splitlines()]
     assert len(processes) > 2 + 3 * 2  # the check, three nets of two epochs
     assert all(Path(process["cwd"]).is_relative_to(node) for process in processes)

@@ -11,7 +11,8 @@ from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment
 from reproduce.results.figures import SearchCurve, learning_curve_svg, rolling_mean
 from reproduce.results.report import write_report
-from reproduce.results.summary import BEST, table, wilson_interval
+from reproduce.results.summary import table, wilson_interval
+from reproduce.results.top_models import top_id
 from reproduce.search.replay_memory import ReplayMemory
 from reproduce.training.outcome import Outcome, TrialResult
 
@@ -64,7 +65,7 @@ def test_a_measured_row_stands_beside_the_published_number(
 ) -> None:
     net = experiment.published[0].net
     memory.record_final("mnist/v1-3", net.notation, result(0.99, 0.985))
-    memory.record_final(BEST, "[C(64,3,1), SM(10)]", result(0.98))
+    memory.record_final(top_id(1), "[C(64,3,1), SM(10)]", result(0.98))
     rows = table(experiment, memory)
     assert rows[0].architecture == "[C(240,7,1), P(3,2), C(120,5,2), FC(50), SM(10)]"
     assert rows[0].published == 0.48

@@ -1,0 +1,1 @@
+"""The paper's figures, one module each: pure functions from plain data to a matplotlib figure."""
