@@ -26,8 +26,9 @@ ifneq ($(TORCH)$(TORCH_INDEX),)
 SOURCES_OF_SETUP += always # a named PyTorch is installed even where one is already
 endif
 
-.PHONY: always help setup setup-dev caffe data-mnist data-cifar10 data-cifar100 data-svhn reproduce-mnist search-mnist search-mnist-v1 search-cifar10 search-svhn doctor \
-	test test-full check format clean
+.PHONY: always help setup setup-dev caffe data-mnist data-cifar10 data-cifar100 data-svhn \
+	reproduce-mnist reproduce-cifar reproduce-svhn search-mnist search-mnist-v1 search-cifar10 \
+	search-svhn doctor test test-full check format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-30s %s\n", $$1, $$2}'
@@ -53,6 +54,13 @@ data-mnist data-cifar10 data-cifar100 data-svhn: setup ## prepare a data set alo
 
 reproduce-mnist: setup ## MNIST: data, search, final training, table, report (BUDGET=quick)
 	@$(BIN)/metaqnn reproduce mnist $(CHOICES)
+
+DATA_OF_reproduce-cifar := cifar10
+DATA_OF_reproduce-svhn := svhn
+reproduce-cifar reproduce-svhn: ## the same for CIFAR-10 and SVHN (DATA_DIR: your copies of their files)
+	@$(PYTHON) tools/need_data.py $(DATA_OF_$@) $@
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/metaqnn reproduce $(DATA_OF_$@) $(CHOICES)
 
 search-mnist search-mnist-v1 search-cifar10 search-svhn: setup ## the search alone; -v1 is the first version's own space
 	@$(BIN)/metaqnn search $(@:search-%=%) $(CHOICES)

@@ -73,7 +73,7 @@ def main() -> None:
         app()
     except _EXPECTED as error:
         sys.stdout.flush()
-        sys.exit(f"metaqnn: {error}")
+        sys.exit(f"metaqnn: {error or type(error).__name__}")
 
 
 if __name__ == "__main__":

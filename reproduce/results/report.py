@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from reproduce.experiments.schema import Experiment
 from reproduce.files import write_atomically
 from reproduce.results.figures import learning_curve_svg, run_figures, search_curve, write_figures
+from reproduce.results.formats import csv_text, latex
 from reproduce.results.markdown import HEADER, cells, markdown
 from reproduce.results.plots import style
 from reproduce.results.summary import rows_as_json, table
@@ -73,7 +74,7 @@ def _inline(svg: str) -> str:
 
 
 def write_report(experiment: Experiment, memory: ReplayMemory, folder: Path) -> Path:
-    """Write the page, the table as Markdown and JSON, and the figures; returns the page's path."""
+    """Write the page, the table in four formats, and the figures; returns the page's path."""
     rows, remarks = table(experiment, memory), notes(experiment, memory)
     svg = learning_curve_svg(
         search_curve(memory),
@@ -102,6 +103,8 @@ def write_report(experiment: Experiment, memory: ReplayMemory, folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "table.md", markdown(rows, remarks))
     write_atomically(folder / "table.json", json.dumps(rows_as_json(rows), indent=2) + "\n")
+    write_atomically(folder / "table.csv", csv_text(rows))
+    write_atomically(folder / "table.tex", latex(rows, remarks))
     write_atomically(folder / "search.svg", svg)
     write_figures(figures, folder / "figures")
     write_atomically(folder / "index.html", page)

@@ -248,7 +248,7 @@ def test_an_experiment_that_cannot_run_ends_in_one_line(
     [
         ("--run", "file", "cannot hold a run"),
         ("--gpus", "all", "GPUs are numbers such as 0,1"),
-        ("--budget", "huge", "no budget 'huge'; there are: paper, quick, smoke"),
+        ("--budget", "huge", "no budget 'huge'; there are: paper, top-models, quick, smoke"),
     ],
 )
 def test_a_wrong_option_ends_in_one_line(fake: Run, option: str, value: str, words: str) -> None:
@@ -306,6 +306,24 @@ def test_the_table_is_printed_again_and_as_json(fake: Run) -> None:
     ensembles = [row for row in rows if row["what"] == "MetaQNN, ensemble"]
     assert [row["status"] for row in ensembles] == ["not run"] * 2  # of two models there is no five
     assert all(row["measured"] is None for row in ensembles)
+
+
+def test_published_nets_alone_need_no_search(fake: Run) -> None:
+    """`BUDGET=top-models`: the published net as it says, 20 epochs, and the table."""
+    fake.command[fake.command.index("smoke")] = "top-models"
+    output = fake.finish()
+    assert "Search:" not in output
+    trials, samples, _, _, finals = fake.record()
+    assert trials == samples == []
+    assert isinstance(finals, dict)
+    assert list(finals) == ["mnist/v1-3"]
+    assert len(finals["mnist/v1-3"]) == 20
+    rows = json.loads((fake.folder / "run" / "report" / "table.json").read_text())
+    assert [row["status"] == "not run" for row in rows] == [False, True, True, True, True]
+    assert "without a search" in rows[0]["status"]
+    command = [*METAQNN, "status", str(fake.folder / "run"), "--json"]
+    done = subprocess.run(command, env=fake.env, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["state"] == "complete"
 
 
 def test_the_top_models_are_ensembled(fake: Run, experiment: Path, tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 """Tables and reports: intervals, what was not run, and pages that need nothing else."""
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reproduce.commands.arguments import DEFAULT_SEED
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment
 from reproduce.results.figures import SearchCurve, learning_curve_svg, rolling_mean
+from reproduce.results.formats import csv_text, latex, latex_text
 from reproduce.results.report import write_report
 from reproduce.results.summary import table, wilson_interval
 from reproduce.results.top_models import top_id
@@ -124,3 +129,39 @@ def test_the_figure_is_the_same_each_time() -> None:
     curve = SearchCurve((1.0, 1.0, 0.1), (0.1, 0.5, 0.9))
     assert learning_curve_svg(curve, "t") == learning_curve_svg(curve, "t")
     assert "ε 0.1" in learning_curve_svg(curve, "t")
+
+
+def test_csv_has_every_field_of_every_row(experiment: Experiment, memory: ReplayMemory) -> None:
+    memory.record_final("mnist/v1-3", "[SM(10)]", result(0.99, 0.985))
+    rows = table(experiment, memory)
+    read = list(csv.DictReader(io.StringIO(csv_text(rows))))
+    assert [one["what"] for one in read] == [row.what for row in rows]
+    assert rows[0].interval is not None
+    assert float(read[0]["interval_high"]) == rows[0].interval[1]
+    assert float(read[0]["measured"]) == rows[0].measured
+    assert read[-1]["measured"] == read[-1]["interval_low"] == ""
+    assert read[-1]["status"] == "not run"
+
+
+@given(st.text(st.sampled_from("\\&%$#_{}~^aε, ")))
+def test_no_text_means_anything_to_latex(text: str) -> None:
+    """Each special character stands behind a backslash or as a command, and comes back."""
+    written = latex_text(text)
+    assert not re.search(r"(?<!\\)[&%$#_~^]", written)
+    for command, character in (
+        (r"\textbackslash{}", "\\"),
+        (r"\textasciitilde{}", "~"),
+        (r"\textasciicircum{}", "^"),
+    ):
+        written = written.replace(command, f"\0{ord(character)};")
+    plain = re.sub(r"\\([&%$#_{}])", r"\1", written)
+    assert re.sub("\0(\\d+);", lambda match: chr(int(match[1])), plain) == text
+
+
+def test_latex_has_a_line_for_each_row(experiment: Experiment, memory: ReplayMemory) -> None:
+    rows = table(experiment, memory)
+    text = latex(rows, ["budget quick: 50 % of it"])
+    assert text.startswith("% budget quick: 50 % of it\n")
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    assert len(body) == len(rows)
+    assert all(line.endswith(r" \\") and line.count(" & ") == 7 for line in body)
