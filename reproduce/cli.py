@@ -9,6 +9,7 @@ import typer
 
 from data_prep.errors import DataError
 from prototxt_gen.notation import NotationError
+from prototxt_gen.shapes import ShapeError
 from reproduce.commands import data, exchange, published, reading, running
 from reproduce.experiments.schema import ExperimentError
 from reproduce.nets import BatchError
@@ -38,6 +39,7 @@ _EXPECTED = (
     ReleasedFileError,
     ReplayMemoryError,
     RunError,
+    ShapeError,
     TrainerBrokenError,
     TrialError,
     MemoryError,

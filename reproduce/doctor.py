@@ -14,6 +14,7 @@ from typing import Any, Literal
 from data_prep.datasets import locate
 from data_prep.errors import DataError
 from data_prep.manifest import FILE_NAME, read_manifest
+from reproduce.before_finals import final_sections
 from reproduce.before_search import LONGEST_UNASKED_S, in_bytes, in_words
 from reproduce.display import duration
 from reproduce.driver import agent_of
@@ -158,18 +159,11 @@ _RUN = "RUN= (--run)"
 def _data(
     experiment: Experiment, options: Options, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    data = experiment.data
-    dataset, user_files = data.dataset, environment.get("DATA_DIR")
+    dataset, user_files = experiment.data.dataset, environment.get("DATA_DIR")
     if user_files and not Path(user_files).is_dir():
         yield Finding("data", "failure", f"DATA_DIR={user_files} is no folder", "name one")
     elif user_files:
-        recipe = data.recipe(experiment.seed, None)
-        try:
-            found = locate(dataset, recipe, data_dir=Path(user_files), cache=options.cache)
-            names = ", ".join(source.name for source in found.sources())
-            yield _ok("data", f"DATA_DIR={user_files} has {names}")
-        except DataError as error:
-            yield Finding("data", "failure", str(error))
+        yield from dict.fromkeys(_user_files(experiment, options, Path(user_files)))
     prepared = sorted(options.data.glob(f"{dataset}-*/{FILE_NAME}"))
     if not prepared:
         yield _ok("data", f"{dataset} is not prepared in {options.data} yet; a run does that")
@@ -177,6 +171,19 @@ def _data(
         try:
             read_manifest(manifest.parent)
             yield _ok("data", f"{manifest.parent} is complete")
+        except DataError as error:
+            yield Finding("data", "failure", str(error))
+
+
+def _user_files(experiment: Experiment, options: Options, folder: Path) -> Iterator[Finding]:
+    """What the user's folder has of the data of the search and of the final trainings."""
+    data, sections = experiment.data, final_sections(experiment).values()
+    recipes = [data.recipe(experiment.seed, None), *map(experiment.recipe_of, sections)]
+    for recipe in filter(None, recipes):
+        try:
+            found = locate(data.dataset, recipe, data_dir=folder, cache=options.cache)
+            names = ", ".join(source.name for source in found.sources())
+            yield _ok("data", f"DATA_DIR={folder} has {names}")
         except DataError as error:
             yield Finding("data", "failure", str(error))
 

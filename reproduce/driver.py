@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.datasets import locate
+from data_prep.datasets import DataSet, locate
 from data_prep.manifest import Manifest
 from data_prep.prepare import prepare
 from data_prep.recipes import Recipe
@@ -149,16 +149,24 @@ class Driver:
         self._compare(manifest)
         self.memory.put(data=json.loads(json.dumps(asdict(manifest))))
 
-    def _prepared(self, recipe: Recipe) -> Manifest:
-        """The experiment's data set by a recipe; prepared unless it is there."""
-        files = locate(
+    def locate(self, recipe: Recipe) -> DataSet:
+        """The files of the experiment's data set that a recipe reads; none is fetched yet.
+
+        Raises:
+            DataError: if the user's folder lacks one.
+        """
+        return locate(
             self.experiment.data.dataset,
             recipe,
             data_dir=self.user_files,
             cache=self.options.cache,
             progress=self.display.data_step,
         )
-        manifest = prepare(files, recipe, self.options.data, progress=self.display.data_step)
+
+    def _prepared(self, recipe: Recipe) -> Manifest:
+        """The experiment's data set by a recipe; prepared unless it is there."""
+        step = self.display.data_step
+        manifest = prepare(self.locate(recipe), recipe, self.options.data, progress=step)
         counts = ", ".join(f"{name} {db.records:,}" for name, db in manifest.databases.items())
         self.display.line(f"    {self.options.data / manifest.folder}: {counts}")
         return manifest

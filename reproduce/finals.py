@@ -6,33 +6,37 @@ One after the other, where the search trains: on a node of the cluster, or here.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from prototxt_gen.notation import parse
+from reproduce.before_finals import check_cost, measure_pace
 from reproduce.driver import Driver
 from reproduce.experiments.schema import FinalTraining
 from reproduce.nets import PreparedData, final_plan
 from reproduce.results.ensemble import Member, evaluate
-from reproduce.results.predictions import predict
+from reproduce.results.predictions import PredictionError, predict
 from reproduce.results.top_models import top_id, top_trials, validation_accuracy
 from reproduce.run import RunError
-from reproduce.training.executors import Job, local_slots
+from reproduce.search.space import SearchSpace
+from reproduce.training.executors import Job, Slot, local_slots
 from reproduce.training.outcome import Outcome, TrialResult
-from reproduce.training.trial import run_trial
+from reproduce.training.snapshots import MODEL
+from reproduce.training.trial import CAN_BE_TRIED_AGAIN, run_trial
 
 
 @dataclass(frozen=True)
 class _Final:
-    """A final training: what to train, how, and the learning rate if the search found one."""
+    """A final training: what and how; of a net of the search its learning rate and space too."""
 
     id: str
     architecture: str
     section: FinalTraining
     rate: float | None
     data: PreparedData
+    space: SearchSpace | None
 
 
 def final_folder(run_folder: Path, id_: str) -> Path:
@@ -43,23 +47,33 @@ def final_folder(run_folder: Path, id_: str) -> Path:
 def train_finals(driver: Driver) -> list[str]:
     """Train what the run has not trained yet, then evaluate the top models and their ensembles.
 
-    Returns a line for each training that failed.
+    A net whose training fails keeps no other from being trained or evaluated.
+
+    Returns:
+        A line for each training, and each model's predictions, that failed.
+
+    Raises:
+        RunError: if it was stopped, or takes more than 30 days, unless `options.yes`.
+        PreflightError: if the trainer does not work.
     """
     waiting = _waiting(driver)
     failures = []
+    if waiting:
+        middle = sorted(waiting, key=lambda final: _macs(driver, final))[len(waiting) // 2]
+        work = _macs(driver, middle) * middle.section.batch
+        measure_pace(driver, _job(driver, middle), middle.data, work)
+        check_cost(driver, sum(_seconds(driver, final) for final in waiting))
     while waiting:
         seconds = sum(_seconds(driver, final) for final in waiting)
         if failure := _train(driver, waiting.pop(0), seconds):
             failures.append(failure)
-    if driver.experiment.final is not None and not failures:
-        evaluate_top_models(driver)
-    return failures
+    return failures + evaluate_top_models(driver)
 
 
 def _waiting(driver: Driver) -> list[_Final]:
     experiment, done = driver.experiment, driver.memory.finals()
     wanted = [
-        _Final(net.id, net.net.notation, net, None, driver.data_of(net))
+        _Final(net.id, net.net.notation, net, None, driver.data_of(net), None)
         for net in experiment.published
     ]
     section = experiment.final
@@ -70,36 +84,57 @@ def _waiting(driver: Driver) -> list[_Final]:
         data = driver.data_of(section) if tops else driver.data
         for place, trial in enumerate(tops, 1):
             rate = trial.result.learning_rate if trial.result else None
-            wanted.append(_Final(top_id(place), trial.architecture, section, rate, data))
+            space = driver.agent.space
+            wanted.append(_Final(top_id(place), trial.architecture, section, rate, data, space))
     return [final for final in wanted if final.id not in done]
 
 
+def _macs(driver: Driver, final: _Final) -> int:
+    return driver.pace.macs(final.architecture, final.section.padding)
+
+
 def _seconds(driver: Driver, final: _Final) -> float:
-    macs = driver.pace.macs(final.architecture, final.section.padding)
     images = final.data.records("train_full")
-    return driver.pace.training_seconds(macs, final.section.epochs, images)
+    return driver.pace.training_seconds(_macs(driver, final), final.section.epochs, images)
+
+
+def _job(driver: Driver, final: _Final) -> Job:
+    plan = final_plan(
+        driver.experiment,
+        final.data,
+        parse(final.architecture),
+        final.section,
+        final.rate,
+        final.space,
+    )
+    recipe = replace(plan.recipe, keep_snapshot=True)
+    folder = final_folder(driver.folder, final.id)
+    return Job(final.id, folder, driver.folder, plan.net, recipe, driver.caffe)
 
 
 def _train(driver: Driver, final: _Final, seconds_left: float) -> str | None:
-    """Train one net; what can be tried again leaves no record, and a line that says so."""
-    experiment = driver.experiment
+    """Train one net; what can be tried again is kept as a failure, and a line says so."""
     images = final.data.records("train_full")
-    plan = final_plan(experiment, final.data, parse(final.architecture), final.section, final.rate)
     driver.display.heading(
         f"Final training of {final.id}: {final.architecture}, {final.section.epochs} epochs "
         f"of all {images:,} images",
         seconds_left,
     )
-    folder = final_folder(driver.folder, final.id)
-    job = Job(final.id, folder, driver.folder, plan.net, plan.recipe, driver.caffe)
+    job = _job(driver, final)
     result = _result(driver, job, final.data)
     if result.outcome is Outcome.STOPPED:
         raise RunError(f"{result.message}; the same command goes on from here")
-    if result.outcome not in (Outcome.FINISHED, Outcome.DIVERGED):
+    failures = driver.memory.get("final_failures") or {}
+    if result.outcome in CAN_BE_TRIED_AGAIN:
+        failures[final.id] = f"{result.outcome}: {result.message}"
+        driver.memory.put(final_failures=failures)
         for name in ("result.json", "processes.jsonl"):
-            (folder / name).unlink(missing_ok=True)
+            (job.folder / name).unlink(missing_ok=True)
         return f"final training of {final.id} failed: {result.outcome} ({result.message})"
-    driver.memory.record_final(final.id, final.architecture, result)
+    failures.pop(final.id, None)
+    with driver.memory.transaction():
+        driver.memory.record_final(final.id, final.architecture, result)
+        driver.memory.put(final_failures=failures)
     return None
 
 
@@ -107,48 +142,63 @@ def _result(driver: Driver, job: Job, data: PreparedData) -> TrialResult:
     if driver.options.executor == "ray":
         with driver.executor(data) as executor:
             return executor.submit(job).result()
-    slot = local_slots(driver.options.gpus, threads=driver.options.threads)[0]
     return run_trial(
         job.folder,
         job.run_folder,
         job.net_text,
         job.recipe,
-        slot.caffe(job.caffe),
+        _slot(driver).caffe(job.caffe),
         driver.display.trial_event,
     )
 
 
-def evaluate_top_models(driver: Driver) -> None:
+def _slot(driver: Driver) -> Slot:
+    """Where this machine trains one net at a time."""
+    return local_slots(driver.options.gpus, threads=driver.options.threads)[0]
+
+
+def evaluate_top_models(driver: Driver) -> list[str]:
     """Predict each test image with each of the top models, score them and their ensembles.
 
-    The evaluation is kept with the run; predictions that are there are not made again.
+    The evaluation is kept with the run; predictions that are there are not made again. Models
+    that are not trained, or without predictions, are left out.
+
+    Returns:
+        A line for each model whose predictions Caffe could not tell.
 
     Raises:
-        PredictionError: if Caffe cannot tell its predictions.
+        RunError: if it was stopped.
     """
     section, finals = driver.experiment.final, driver.memory.finals()
+    failures: list[str] = []
     if section is None:
-        return
+        return failures
     members, labels = [], None
     for place, trial in enumerate(top_trials(driver.memory.trials(), section.top), 1):
         id_ = top_id(place)
         folder = final_folder(driver.folder, id_)
-        model = folder / "model.caffemodel"
-        if finals[id_][1].outcome is not Outcome.FINISHED:
+        model = folder / MODEL
+        if id_ not in finals or finals[id_][1].outcome is not Outcome.FINISHED:
             continue
         if not model.is_file():
             driver.display.line(f"No predictions of {id_}: its model is not in {folder}")
             continue
         driver.display.heading(f"Predictions of {id_} on the test images", None)
-        found = predict(
-            folder / "test.h5",
-            driver.folder,
-            (folder / "net.prototxt").read_text(),
-            model,
-            driver.data_of(section).path("test.lmdb"),
-            local_slots(driver.options.gpus, threads=driver.options.threads)[0].caffe(driver.caffe),
-            batch_limit=section.test_batch,
-        )
+        try:
+            found = predict(
+                folder / "test.h5",
+                driver.folder,
+                (folder / "net.prototxt").read_text(),
+                model,
+                driver.data_of(section).path("test.lmdb"),
+                _slot(driver).caffe(driver.caffe),
+                batch_limit=section.test_batch,
+            )
+        except PredictionError as error:
+            if error.outcome is Outcome.STOPPED:
+                raise RunError(f"{error}; the same command goes on from here") from None
+            failures.append(f"predictions of {id_} failed: {error}")
+            continue
         accuracy = validation_accuracy(trial)
         members.append(Member(id_, accuracy or 0.0, found.probabilities))
         labels = found.labels
@@ -165,3 +215,4 @@ def evaluate_top_models(driver: Driver) -> None:
         driver.memory.put(
             evaluation=json.loads(json.dumps({"members": scores, "ensembles": ensembles}))
         )
+    return failures

@@ -173,8 +173,12 @@ def final_plan(
     architecture: Architecture,
     section: FinalTraining,
     learning_rate: float | None,
+    space: SearchSpace | None = None,
 ) -> TrialPlan:
     """How a net is trained on all training images and tested on the test set.
+
+    `space` is where the net was sampled, None for a published one: the released form of GAP
+    averages over the window that the agent sees there.
 
     `learning_rate` replaces the section's where the search found that a net needs another; a
     schedule in phases keeps its own.
@@ -191,4 +195,6 @@ def final_plan(
         **_phases(section),
     )
     source = _source(experiment, data, section, mirror=section.mirror, final=True)
-    return TrialPlan(_net(experiment, architecture, section, source), recipe)
+    released = space is not None and section.gap is GapForm.RELEASED
+    kernel = _gap_kernel(space, architecture) if space is not None and released else None
+    return TrialPlan(_net(experiment, architecture, section, source, kernel), recipe)

@@ -7,11 +7,14 @@ import numpy as np
 from prototxt_gen.notation import parse
 from prototxt_gen.shapes import Padding, total_cost
 from reproduce.estimate import PROCESSES, training_flop
-from reproduce.experiments.schema import Experiment
+from reproduce.experiments.schema import Experiment, FinalTraining
 from reproduce.search.replay_memory import Trial
 
 PREFLIGHT = "preflight"
 """The key under which a replay memory keeps what the check of a run's trainer has measured."""
+
+SVHN_EXTRA_IMAGES = 531_131
+"""Of SVHN's extra part, which its set `extended` adds to the training images."""
 
 
 class Pace:
@@ -87,9 +90,14 @@ class RunPace:
         each = self._macs / self._nets * training.epochs * self._experiment.train_images
         return self._pace.estimate(PROCESSES * models, models * each) / self.slots
 
-    def training_seconds(self, macs: float, epochs: int, images: int | None = None) -> float:
-        """For a final training on so many images; None: on all training images."""
-        images = images or self._experiment.data.train_images
+    def final_images(self, section: FinalTraining) -> int:
+        """Images of a final training, as far as they can be told before they are prepared."""
+        data = self._experiment.data
+        extra = section.svhn == "extended" and data.svhn == "original"
+        return data.train_images + (SVHN_EXTRA_IMAGES if extra else 0)
+
+    def training_seconds(self, macs: float, epochs: int, images: int) -> float:
+        """For a final training on so many images."""
         return self._pace.estimate(1, macs * epochs * images)
 
     def seconds_left(self, models: int, finals: bool) -> float:
@@ -97,10 +105,11 @@ class RunPace:
         seconds, experiment = self.search_seconds(models), self._experiment
         if finals and experiment.final is not None and self._nets:
             final = experiment.final
-            each = self.training_seconds(self._macs / self._nets, final.epochs)
+            macs, images = self._macs / self._nets, self.final_images(final)
+            each = self.training_seconds(macs, final.epochs, images)
             seconds += min(final.top, self._nets + models) * each
         if finals:
             for net in experiment.published:
                 macs = self.macs(net.net.notation, net.padding)
-                seconds += self.training_seconds(macs, net.epochs)
+                seconds += self.training_seconds(macs, net.epochs, self.final_images(net))
         return seconds

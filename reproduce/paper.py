@@ -36,6 +36,8 @@ class PublishedResult:
     error: float
 
 
+FIRST = "first version"
+
 RESULTS = (
     PublishedResult("cifar10", "top model", "all versions", 6.92),
     PublishedResult("cifar10", "ensemble", "all versions", 7.32),
@@ -78,6 +80,11 @@ def published_net(id_: str) -> PublishedNet:
     raise KeyError(f"no published net {id_!r}; there are {', '.join(net.id for net in NETS)}")
 
 
-def results(data: str) -> tuple[PublishedResult, ...]:
-    """The headline results on a data set."""
-    return tuple(result for result in RESULTS if result.data == data)
+def results(data: str, *, first_version: bool = False) -> tuple[PublishedResult, ...]:
+    """The headline results on a data set: of the first version's own MNIST, or of all others."""
+    return tuple(
+        result
+        for result in RESULTS
+        if result.data == data
+        and (result.version == "all versions" or (result.version == FIRST) == first_version)
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reproduce.before_finals import check_before_finals
 from reproduce.before_search import check_before_search
 from reproduce.display import Display
 from reproduce.driver import Driver, agent_of, kept_by_cap
@@ -42,8 +43,9 @@ def drive(
         The report's page; None after a search alone.
 
     Raises:
-        RunError, CaffeError, CostCapError, DataError, TrainerBrokenError: one line each,
-            nothing lost. A final training that failed raises RunError after the report.
+        RunError, CaffeError, CostCapError, DataError, BatchError, ShapeError, PreflightError,
+            TrainerBrokenError: one line each, nothing lost. A final training that failed raises
+            RunError after the report.
     """
     agent = agent_of(experiment)
     kept = None if _is_started(run_folder) else kept_by_cap(experiment, agent)
@@ -56,6 +58,8 @@ def drive(
                 driver = Driver(experiment, run_folder, memory, caffe, options, display, agent)
                 driver.announce(kept)
                 driver.prepare(environment.get("DATA_DIR"))
+                if options.finals:
+                    check_before_finals(driver)
                 if experiment.q_learning.stages:
                     check_before_search(driver)
                     driver.search()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reproduce.experiments.schema import Experiment
+from reproduce.finals import final_folder
 from reproduce.pace import PREFLIGHT, RunPace
 from reproduce.results.top_models import top_id, top_trials
 from reproduce.run import REPLAY_MEMORY, Owner, frozen, owner
@@ -16,7 +17,9 @@ from reproduce.search.loop import current_stage
 from reproduce.search.replay_memory import ReplayMemory, Trial, read_replay_memory
 from reproduce.trainer import trial_folder
 from reproduce.training.log_parser import TrainLoss, parse_events
+from reproduce.training.outcome import Outcome
 from reproduce.training.progress import Progress
+from reproduce.training.snapshots import MODEL
 
 _LOG = re.compile(r"caffe_([0-9]+)_([0-9]+)\.log")
 
@@ -99,7 +102,7 @@ def status(run: Path) -> Status:
         wanted = sum(stage.wanted for stage in stages)
         best = next(iter(top_trials(trials, 1)), None)
         searched = trained == wanted and not memory.pending() and not memory.owed()
-        complete = searched and not _finals_left(experiment, memory, trials)
+        complete = searched and not _finals_left(run, experiment, memory, trials)
         state: State = "complete" if complete else "not running"
         return Status(
             run=str(run),
@@ -124,15 +127,23 @@ def status(run: Path) -> Status:
         )
 
 
-def _finals_left(experiment: Experiment, memory: ReplayMemory, trials: list[Trial]) -> bool:
-    """Whether the run was started for final trainings that it has not done."""
+def _finals_left(
+    run: Path, experiment: Experiment, memory: ReplayMemory, trials: list[Trial]
+) -> bool:
+    """Whether the run was started for final trainings, or their evaluation, not done yet."""
     if not (memory.get("options") or {}).get("finals"):
         return False
-    wanted = {net.id for net in experiment.published}
-    if experiment.final is not None:
-        tops = top_trials(trials, experiment.final.top)
-        wanted |= {top_id(place) for place in range(1, len(tops) + 1)}
-    return not wanted <= memory.finals().keys()
+    count = len(top_trials(trials, experiment.final.top)) if experiment.final else 0
+    tops, finals = [top_id(place) for place in range(1, count + 1)], memory.finals()
+    if not {*tops, *(net.id for net in experiment.published)} <= finals.keys():
+        return True
+    evaluated = {one["what"] for one in (memory.get("evaluation") or {"members": []})["members"]}
+    return any(
+        finals[id_][1].outcome is Outcome.FINISHED
+        and (final_folder(run, id_) / MODEL).is_file()
+        and id_ not in evaluated
+        for id_ in tops
+    )
 
 
 def _stages(

@@ -137,6 +137,7 @@ def model_bytes(net):
     """Some weights of each layer of the net that learns."""
     blob = field(5, b"\0\0\x80\x3f" * 8)  # BlobProto.data, packed
     learns = re.findall(r'name: "([^"]*)"\s+type: "(Convolution|InnerProduct)"', net)
+    learns = learns or [("ip", "InnerProduct")]  # a test's net of words
     layers = [
         field(100, field(1, name.encode()) + field(2, kind.encode()) + field(7, blob))
         for name, kind in learns
@@ -341,13 +342,21 @@ def train(script, flags):
     sys.exit(script.get("exit_after", 0))
 
 
-def labels_of(source):
-    """The labels of an LMDB of Datums, in the order of its keys."""
-    import lmdb
-    import prototxt_gen.caffe_pb2 as caffe_pb2
+LABELS = """
+import json, lmdb, sys
+import prototxt_gen.caffe_pb2 as caffe_pb2
+with lmdb.open(sys.argv[1], readonly=True, lock=False) as env, env.begin() as transaction:
+    print(json.dumps([caffe_pb2.Datum.FromString(v).label for _, v in transaction.cursor()]))
+"""
 
-    with lmdb.open(source, readonly=True, lock=False) as env, env.begin() as transaction:
-        return [caffe_pb2.Datum.FromString(value).label for _, value in transaction.cursor()]
+
+def labels_of(source):
+    """The labels of an LMDB of Datums, in the order of its keys.
+
+    Read by another process, since this one may run without the packages that it takes.
+    """
+    command = [sys.executable, "-c", LABELS, source]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def tell(flags):

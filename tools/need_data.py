@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 CACHE = Path(".cache/data")
 PROBE_SECONDS = 3.0
+PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 # Each data set: the files that are fetched (name, bytes, SHA-256), where from, and by what other
 # names a folder of the user's may hold it.
@@ -65,7 +66,9 @@ def missing(dataset, folder):
             return None
         return [one for one in files if not (folder / one[0]).is_file()] or None
     absent = [one for one in files if not (CACHE / one[0]).is_file()]
-    return absent if absent and not reachable(url) else None
+    prepared = any(Path("data").glob(f"{dataset}-*/manifest.json"))
+    proxied = any(os.environ.get(name) for name in PROXIES)  # whether it serves is not known yet
+    return absent if absent and not (prepared or proxied or reachable(url)) else None
 
 
 def main():

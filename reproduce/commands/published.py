@@ -31,23 +31,24 @@ def train_published(
     threads: args.Threads = None,
     data: args.Data = args.DATA,
     cache: args.Cache = args.CACHE,
+    yes: args.Yes = False,
 ) -> None:
     """Train a published net on all training images, and test it; the same command resumes."""
     experiment = published_experiment(net, preset, seed, epochs)
     name = f"{net.replace('/', '-')}{'' if preset == 'paper' else f'-{preset}'}"
     folder = run or Path("runs") / f"{name}{'' if epochs is None else f'-{epochs}-epochs'}"
-    options = Options(data.resolve(), cache.resolve(), gpu_list(gpus), threads=threads)
+    options = Options(data.resolve(), cache.resolve(), gpu_list(gpus), threads=threads, yes=yes)
     start_run(experiment, folder, options)
 
 
 def published_experiment(net: str, preset: str, seed: int, epochs: int | None) -> Experiment:
     """The experiment that trains one published net and nothing else.
 
-    A net that its experiment trains in a way of its own keeps it; the others are trained as the
-    experiment's top models.
+    A net whose table the experiment trains in a way of its own is trained that way; the others are
+    trained as the experiment's top models.
 
     Raises:
-        ExperimentError: if there is no such net.
+        ExperimentError: if there is no such net, or the preset cannot train it.
     """
     try:
         published_net(net)
@@ -55,7 +56,13 @@ def published_experiment(net: str, preset: str, seed: int, epochs: int | None) -
         raise ExperimentError(error.args[0]) from None
     path = experiment_path(net.partition("/")[0])
     experiment = load_experiment(path, BUDGET, seed, preset)
+    table = net.rpartition("-")[0]
+    if table == "mnist/v1" and preset != "paper":
+        raise ExperimentError(f"{net}: its code was never released; train it with preset paper")
     section = next((one for one in experiment.published if one.id == net), None)
+    if section is None:
+        of_table = [one for one in experiment.published if one.id.rpartition("-")[0] == table]
+        section = of_table[0].model_copy(update={"id": net}) if of_table else None
     if section is None:
         if experiment.final is None:
             raise ExperimentError(f"{path}: final: how {net} is to be trained is not said")

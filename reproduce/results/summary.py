@@ -43,6 +43,7 @@ class Row:
     interval: tuple[float, float] | None
     epochs: int | None
     trainer: str
+    preset: str
     budget: str
     seed: int
     status: str
@@ -68,6 +69,8 @@ def _measured(
 
 
 def _budget(experiment: Experiment) -> str:
+    if experiment.preset != "paper":
+        return f"preset {experiment.preset}, budget {experiment.budget_name}: not the paper's text"
     if experiment.budget_name == "paper":
         return "the paper's budget"
     if not experiment.q_learning.stages:
@@ -94,6 +97,7 @@ class _Table:
     def __init__(self, experiment: Experiment, memory: ReplayMemory) -> None:
         self.experiment, self.finals = experiment, memory.finals()
         self.trainer = str(memory.get("trainer") or "none")
+        self.failures: dict[str, str] = memory.get("final_failures") or {}
         self.ensembles: list[dict[str, Any]] = (memory.get("evaluation") or {}).get("ensembles", [])
         data = memory.get("data") or {}
         tests = data.get("databases", {}).get("test", {})
@@ -105,7 +109,8 @@ class _Table:
             self._trained("published net", net.id, net.net.error, net.net.place, net.net.notation)
             for net in self.experiment.published
         ]
-        for result in results(self.experiment.data.dataset):
+        first = self.experiment.space.family == "first_version"
+        for result in results(self.experiment.data.dataset, first_version=first):
             what, place = f"MetaQNN, {result.what}", f"Table 3, {result.version}"
             if result.what == "ensemble":
                 rows.append(self._ensemble(what, PAPERS_ENSEMBLE, "mean", result.error, place))
@@ -134,10 +139,10 @@ class _Table:
         epochs: int | None,
         status: str,
     ) -> Row:
-        budget, seed = self.experiment.budget_name, self.experiment.seed
+        of = self.experiment
         return Row(
-            what, architecture, published, place, measured, interval, epochs, self.trainer, budget,
-            seed, status,
+            what, architecture, published, place, measured, interval, epochs, self.trainer,
+            of.preset, of.budget_name, of.seed, status,
         )  # fmt: skip
 
     def _trained(
@@ -152,6 +157,8 @@ class _Table:
         architecture, result = self.finals.get(id_, (notation, None))
         measured = _measured(result, self.test_images)
         status = _status(self.experiment, result)
+        if result is None and id_ in self.failures:
+            status = f"failed: {self.failures[id_]}"
         return self._row(what, architecture, published, place, *measured, status)
 
     def _ensemble(

@@ -9,7 +9,9 @@ from typing import Any
 
 from prototxt_gen.solver import TrainingScheme
 
-_FREE_TO_CHANGE = frozenset({"timeout_s", "retries", "max_restarts", "display", "keep_model"})
+_FREE_TO_CHANGE = frozenset(
+    {"timeout_s", "retries", "max_restarts", "display", "keep_model", "keep_snapshot"}
+)
 
 
 def restart_rate(base_lr: float, factor: float, attempt: int, decimals: int | None) -> float:
@@ -44,6 +46,8 @@ class Recipe:
         random_seed: Caffe's seed in the first attempt; attempt k uses random_seed + k.
         solver_mode: `CPU`, `GPU`, or None to leave it to the command line.
         keep_model: keep the trained weights as `model.caffemodel`.
+        keep_snapshot: keep the newest snapshot where the trial crashed, timed out or ran out of
+            memory, so that it can be tried again from there.
         display: iterations between two lines of training loss.
 
     Raises:
@@ -72,6 +76,7 @@ class Recipe:
     random_seed: int = 0
     solver_mode: str | None = None
     keep_model: bool = False
+    keep_snapshot: bool = False
     display: int = 100
 
     def __post_init__(self) -> None:

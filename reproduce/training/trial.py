@@ -8,7 +8,8 @@ knows lies in its folder:
     solver_<k>[_first].prototxt      attempt k; `_first` up to the first epoch's end
     caffe_<k>_<n>.log                the n-th process of attempt k
     processes.jsonl                  when each process began, and how it ended
-    snapshot_<k>_iter_<i>.*          the newest snapshot, while training
+    snapshot_<k>_iter_<i>.*          the newest snapshot, while training; after a failure if the
+                                     recipe keeps it
     result.json, model.caffemodel    the end; the model if the recipe keeps it
     caffe.mark                       while a process may run: what `end_orphans` needs
 
@@ -46,6 +47,7 @@ from reproduce.training.trial_events import (
 )
 
 __all__ = [
+    "CAN_BE_TRIED_AGAIN",
     "EpochFinished",
     "PhaseStarted",
     "Recipe",
@@ -57,6 +59,10 @@ __all__ = [
     "TrialFinished",
     "run_trial",
 ]
+
+
+CAN_BE_TRIED_AGAIN = (Outcome.CRASHED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY)
+"""Outcomes that another try, with more time or memory or a sound device, may better."""
 
 
 class TrialError(RuntimeError):
@@ -79,7 +85,7 @@ def run_trial(
         run_folder: where `caffe` runs. All paths that it sees are relative to it, those in
             `net_text` too.
         net_text: the net's prototxt, with phases TRAIN and TEST; TEST prints an accuracy.
-        recipe: how to train. Of a trial that has begun, its limits and `keep_model` may change;
+        recipe: how to train. Of a trial that has begun, its limits and what it keeps may change;
             a finished one stays as it is.
         caffe: what trains.
         on_event: called with each step, in the calling thread; not with those of earlier calls.
@@ -163,7 +169,7 @@ class _Trial:
             result = TrialResult.from_json(path.read_text())
         except ValueError as error:
             raise TrialError(f"{path}: {error}; remove it to judge the trial again") from error
-        self._clean()
+        self._clean(result.outcome)
         return result
 
     def run(self) -> TrialResult:
@@ -174,7 +180,7 @@ class _Trial:
         result = self.result(outcome, message)
         if outcome is not Outcome.STOPPED:
             write_atomically(self.folder / "result.json", result.to_json() + "\n")
-            self._clean()
+            self._clean(outcome)
         return result
 
     def result(self, outcome: Outcome, message: str) -> TrialResult:
@@ -321,6 +327,8 @@ class _Trial:
         if self.recipe.keep_model and not model.exists():
             self.snapshots.at(self.recipe.max_iter).model.replace(model)
 
-    def _clean(self) -> None:
+    def _clean(self, outcome: Outcome) -> None:
+        if self.recipe.keep_snapshot and outcome in CAN_BE_TRIED_AGAIN:
+            return
         for attempt in range(self.recipe.max_restarts + 1):
             Snapshots(self.folder, f"snapshot_{attempt}").remove_all()

@@ -102,6 +102,16 @@ def test_final_trainings_are_counted_where_they_are_wanted() -> None:
     assert pace.seconds_left(3, finals=True) == pytest.approx(left)
 
 
+def test_final_trainings_on_svhn_count_its_extra_part() -> None:
+    """73,257 + 531,131 = 604,388 images, 40 epochs, each of the five published nets."""
+    svhn = load_experiment(experiment_path("svhn"), "top-models", 0)
+    pace = RunPace(svhn)
+    pace.calibrate(0.0, 6e12)
+    macs = sum(pace.macs(net.net.notation, net.padding) for net in svhn.published)
+    wanted = 604_388 * 40 * macs / 1e12
+    assert pace.seconds_left(0, finals=True) == pytest.approx(wanted)
+
+
 def test_starts_alone_are_learned_where_nets_are_tiny() -> None:
     """As on a cluster, where nothing was measured before: 30 s a process, next to no work."""
     pace = Pace()

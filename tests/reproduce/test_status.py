@@ -8,6 +8,7 @@ import pytest
 
 from reproduce.commands.text import status_text
 from reproduce.experiments.load import experiment_path, load_experiment
+from reproduce.finals import final_folder
 from reproduce.options import Options
 from reproduce.pace import PREFLIGHT
 from reproduce.results.top_models import top_id
@@ -109,6 +110,25 @@ def test_a_run_is_not_complete_before_the_final_trainings_it_was_started_for(
         run.memory.record_final(top_id(place), NETS[place - 1], result)
     assert run.status().state == "complete"
     assert run.status().finals == ("mnist/v1-3", top_id(1), top_id(2))
+
+
+def test_a_run_is_not_complete_before_each_model_there_is_has_been_evaluated(
+    run: Written,
+) -> None:
+    run.train_all()
+    run.start(finals=True)
+    result = TrialResult(Outcome.FINISHED, (0.9,), 0.001, 0, 10, 30.0, "caffe")
+    for id_ in ("mnist/v1-3", top_id(1), top_id(2)):
+        run.memory.record_final(id_, NETS[0], result)
+        folder = final_folder(run.folder, id_)
+        folder.mkdir(parents=True)
+        (folder / "model.caffemodel").write_bytes(b"")
+    assert run.status().state == "not running"
+    scores = [{"what": top_id(place), "errors": 1, "total": 100} for place in (1, 2)]
+    run.memory.put(evaluation={"members": scores[:1], "ensembles": []})
+    assert run.status().state == "not running"
+    run.memory.put(evaluation={"members": scores, "ensembles": []})
+    assert run.status().state == "complete"
 
 
 def test_a_search_without_a_finished_net_has_no_best_one_to_train(run: Written) -> None:

@@ -55,3 +55,9 @@ def test_files_that_are_there_are_enough(name: str, tmp_path: Path) -> None:
     (tmp_path / ".cache" / "data").mkdir(parents=True)
     (tmp_path / ".cache" / "data" / "cifar-10-binary.tar.gz").touch()
     assert ask(tmp_path, "cifar10", None).returncode == 0
+
+
+def test_prepared_data_needs_no_files(tmp_path: Path) -> None:
+    (tmp_path / "data" / "svhn-12345678").mkdir(parents=True)
+    (tmp_path / "data" / "svhn-12345678" / "manifest.json").touch()
+    assert ask(tmp_path, "svhn", None).returncode == 0

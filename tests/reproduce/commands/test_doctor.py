@@ -237,6 +237,21 @@ def test_a_folder_of_user_files_without_one_of_them(
     assert "has no train-images-idx3-ubyte" in checks["data"]["found"]
 
 
+def test_a_folder_of_user_files_without_one_of_the_final_trainings(
+    metaqnn: Any, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search on SVHN reads its train part, the final trainings its extra part as well."""
+    for part in ("train", "test"):
+        (tmp_path / f"{part}_32x32.mat").write_bytes(b"")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    small.file = "svhn"
+    said = metaqnn(*command(small, "--budget", "quick"), "--json")
+    assert said.code == 1
+    found = [x["found"] for x in said.json if x["check"] == "data"]
+    assert f"DATA_DIR={tmp_path} has train_32x32.mat, test_32x32.mat" in found
+    assert any("has no extra_32x32.mat" in line for line in found)
+
+
 def test_prepared_data_whole_and_damaged(metaqnn: Any, finished: Any, tmp_path: Path) -> None:
     (folder,) = finished.data.glob("mnist-*")
     whole = {"check": "data", "level": "ok", "found": f"{folder} is complete", "remedy": ""}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from reproduce.commands.published import published_experiment
+from reproduce.experiments.schema import ExperimentError
 from reproduce.paper import NETS
 
 
@@ -17,10 +18,17 @@ def test_every_row_of_the_tables_can_be_trained(net: str) -> None:
     assert experiment.budget_name == "top-models"
 
 
-def test_a_net_with_a_training_of_its_own_keeps_it() -> None:
-    """The first version's MNIST net: ELU, VALID, 20 epochs; the thesis' as the later revision."""
-    (first,) = published_experiment("mnist/v1-3", "paper", 1, None).published
+@pytest.mark.parametrize("row", range(1, 6))
+def test_a_table_with_a_training_of_its_own_keeps_it(row: int) -> None:
+    """The first version's MNIST nets: ELU, VALID, 20 epochs; the thesis' as the later revision."""
+    (first,) = published_experiment(f"mnist/v1-{row}", "paper", 1, None).published
+    assert first.id == f"mnist/v1-{row}"
     assert (first.activation, first.padding, first.epochs) == ("ELU", "VALID", 20)
+    with pytest.raises(ExperimentError, match="never released; train it with preset paper"):
+        published_experiment(f"mnist/v1-{row}", "released", 1, None)
+
+
+def test_other_tables_are_trained_as_the_top_models() -> None:
     (thesis,) = published_experiment("mnist/thesis-2", "paper", 1, None).published
     assert (thesis.activation, thesis.padding, thesis.epochs) == ("ReLU", "SAME", 40)
 

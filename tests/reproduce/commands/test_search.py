@@ -13,7 +13,7 @@ from prototxt_gen.notation import parse
 from prototxt_gen.read import read_net
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment
-from reproduce.nets import PreparedData, exploration_plan
+from reproduce.nets import PreparedData, exploration_plan, final_plan
 from reproduce.search.replay_memory import read_replay_memory
 from reproduce.search.space import SearchSpace
 from reproduce.trainer import reward_of
@@ -58,10 +58,17 @@ def test_the_nets_trained_are_those_sampled(finished: Any) -> None:
         assert str(read_net(text).without_dropout()) == trial.architecture
 
 
-def pooling_of_gap(experiment: Experiment, data: PreparedData, net: str) -> Any:
+def pooling_of_gap(
+    experiment: Experiment, data: PreparedData, net: str, *, final: bool = False
+) -> Any:
     """Caffe's parameters of the average pooling that a net of an experiment is trained with."""
     space = SearchSpace(experiment.space.rules(experiment.data))
-    plan = exploration_plan(experiment, space, data, parse(net), 0)
+    if final:
+        assert experiment.final is not None
+        section = experiment.final.model_copy(update={"test_batch": 1})
+        plan = final_plan(experiment, data, parse(net), section, None, space)
+    else:
+        plan = exploration_plan(experiment, space, data, parse(net), 0)
     layers = text_format.Parse(plan.net, caffe_pb2.NetParameter()).layer
     pools = [layer.pooling_param for layer in layers if layer.type == "Pooling"]
     (average,) = (pool for pool in pools if pool.pool == pool.AVE)
@@ -82,11 +89,12 @@ def pooling_of_gap(experiment: Experiment, data: PreparedData, net: str) -> Any:
         ("cifar10", "authors", "[C(64,3,1), P(2,2), GAP(10), SM(10)]", 16),
     ],
 )
+@pytest.mark.parametrize("final", [False, True])
 def test_the_released_codes_average_is_over_what_its_agent_sees(
-    experiment: str, preset: str, net: str, kernel: int, prepared: PreparedData
+    experiment: str, preset: str, net: str, kernel: int, prepared: PreparedData, final: bool
 ) -> None:
     loaded = load_experiment(experiment_path(experiment), "paper", 0, preset)
-    pooling = pooling_of_gap(loaded, prepared, net)
+    pooling = pooling_of_gap(loaded, prepared, net, final=final)
     assert not pooling.global_pooling
     assert (pooling.kernel_size, pooling.stride) == (kernel, 1)
 

@@ -15,8 +15,9 @@ from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment
 from reproduce.results.figures import SearchCurve, learning_curve_svg, rolling_mean
 from reproduce.results.formats import csv_text, latex, latex_text
+from reproduce.results.markdown import cells
 from reproduce.results.report import write_report
-from reproduce.results.summary import table, wilson_interval
+from reproduce.results.summary import rows_as_json, table, wilson_interval
 from reproduce.results.top_models import top_id
 from reproduce.search.replay_memory import ReplayMemory
 from reproduce.training.outcome import Outcome, TrialResult
@@ -61,7 +62,7 @@ def test_what_was_not_run_says_so_and_has_no_number(
     experiment: Experiment, memory: ReplayMemory
 ) -> None:
     rows = table(experiment, memory)
-    assert [row.status for row in rows] == ["not run"] * 5
+    assert [row.status for row in rows] == ["not run"] * 3
     assert all(row.measured is None and row.difference is None for row in rows)
 
 
@@ -80,7 +81,7 @@ def test_a_measured_row_stands_beside_the_published_number(
     assert rows[0].status == "budget quick: not the paper's experiment"
     assert rows[0].trainer == "caffe version 1.0.0 (real)"
     tops = [row for row in rows if row.what == "MetaQNN, top model"]
-    assert [row.published for row in tops] == [0.41, 0.44]
+    assert [row.published for row in tops] == [0.44]  # the first version's 0.41 is of another space
     assert all(row.measured == pytest.approx(2.0) for row in tops)
 
 
@@ -165,3 +166,27 @@ def test_latex_has_a_line_for_each_row(experiment: Experiment, memory: ReplayMem
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     assert len(body) == len(rows)
     assert all(line.endswith(r" \\") and line.count(" & ") == 7 for line in body)
+
+
+def test_each_version_of_the_mnist_search_has_its_own_numbers(tmp_path: Path) -> None:
+    memory = ReplayMemory(tmp_path / "empty.sqlite")
+    for name, numbers in (("mnist", [0.44, 0.32]), ("mnist-v1", [0.41, 0.38])):
+        loaded = load_experiment(experiment_path(name), "quick", DEFAULT_SEED)
+        rows = [row for row in table(loaded, memory) if row.what.startswith("MetaQNN")]
+        assert [row.published for row in rows] == numbers
+
+
+def test_a_preset_stands_beside_its_numbers(memory: ReplayMemory) -> None:
+    """Even at the paper's budget, what follows the released code is not the paper's text."""
+    memory.record_final(top_id(1), "[SM(10)]", result(0.98))
+    loaded = load_experiment(experiment_path("cifar10"), "paper", DEFAULT_SEED, "released")
+    (top,) = [row for row in table(loaded, memory) if row.what == "MetaQNN, top model"]
+    assert top.status == "preset released, budget paper: not the paper's text"
+    assert "preset" in rows_as_json([top])[0]
+
+
+def test_a_final_training_that_failed_says_so(experiment: Experiment, memory: ReplayMemory) -> None:
+    memory.put(final_failures={"top/1": "crashed: signal 9"})
+    (top,) = [row for row in table(experiment, memory) if row.what == "MetaQNN, top model"]
+    assert top.status == "failed: crashed: signal 9"
+    assert cells(top)[3] == "failed"

@@ -235,6 +235,32 @@ def test_no_retries(fake: Any) -> None:
     assert len(fake.processes()) == 1
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_failed_trial_leaves_its_newest_snapshot_where_it_shall_be_tried_again(
+    fake: Any, keep: bool
+) -> None:
+    """It dies in the third epoch at each try; its records removed, it goes on from the second."""
+    net = 'layer { name: "ip"\n type: "InnerProduct" }'
+
+    def run() -> TrialResult:
+        recipe = replace(RECIPE, keep_snapshot=keep)
+        return run_trial(fake.folder, fake.run_folder, net, recipe, fake.caffe)
+
+    fake.script(exit_at=[25, 1])
+    assert run().outcome is Outcome.CRASHED
+    assert run().outcome is Outcome.CRASHED  # told, not trained; nothing is removed
+    left = {name for name in fake.files() if name.startswith("snapshot")}
+    kinds = ("caffemodel", "solverstate")
+    assert left == ({f"snapshot_0_iter_20.{kind}" for kind in kinds} if keep else set())
+    for name in ("result.json", "processes.jsonl"):
+        (fake.folder / name).unlink()
+    fake.script()
+    assert run().outcome is Outcome.FINISHED
+    snapshot = "--snapshot=trials/a/snapshot_0_iter_20.solverstate"
+    assert (fake.processes()[-1]["argv"][-1] == snapshot) is keep
+    assert not any(name.startswith("snapshot") for name in fake.files())
+
+
 def test_killed_by_the_kernel(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(100))
     monkeypatch.setattr(process, "kernel_oom_kills", lambda: next(counts))

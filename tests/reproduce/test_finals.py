@@ -1,0 +1,122 @@
+"""Final trainings: what is asked before them, and what is evaluated after some have failed."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from data_prep.errors import DataError
+from reproduce import finals as module
+from reproduce.before_finals import check_before_finals, check_cost
+from reproduce.display import Display
+from reproduce.driver import Driver
+from reproduce.experiments.load import experiment_path, load_experiment
+from reproduce.experiments.schema import Experiment, TopModels
+from reproduce.finals import evaluate_top_models, final_folder
+from reproduce.options import Options
+from reproduce.results.predictions import PredictionError
+from reproduce.results.top_models import top_id
+from reproduce.run import RunError
+from reproduce.search.replay_memory import ReplayMemory
+from reproduce.training.caffe import Caffe
+from reproduce.training.outcome import Outcome, TrialResult
+
+NETS = ("[SM(10)]", "[GAP(10), SM(10)]", "[C(64,1,1), SM(10)]", "[C(64,3,1), SM(10)]")
+Made = Callable[..., Driver]
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Made]:
+    """Makes the driver of an experiment whose agent and data are not asked for."""
+    memory = ReplayMemory(tmp_path / "replay.sqlite")
+
+    def make(experiment: Experiment, **options: Any) -> Driver:
+        agent: Any = SimpleNamespace(space=None)
+        caffe = Caffe(("caffe",), "caffe version 1.0.0", "real")
+        chosen = Options(tmp_path, tmp_path, **options)
+        display = Display(Console(file=io.StringIO()))
+        made = Driver(experiment, tmp_path, memory, caffe, chosen, display, agent)
+        made.data = SimpleNamespace(path=lambda name: name)  # type: ignore[assignment]
+        return made
+
+    yield make
+    memory.close()
+
+
+def test_files_that_the_final_trainings_alone_need_are_missed_before_the_search(
+    driver: Made, tmp_path: Path
+) -> None:
+    """The search on SVHN reads its train part, the final trainings its extra part as well."""
+    for part in ("train", "test"):
+        (tmp_path / f"{part}_32x32.mat").write_bytes(b"")
+    svhn = driver(load_experiment(experiment_path("svhn"), "paper", 0))
+    svhn.user_files = tmp_path
+    with pytest.raises(DataError, match=r"has no extra_32x32\.mat"):
+        check_before_finals(svhn)
+
+
+def test_more_than_a_month_of_final_trainings_starts_only_where_the_user_says_so(
+    driver: Made,
+) -> None:
+    experiment = load_experiment(experiment_path("mnist"), "top-models", 0)
+    month = 30 * 86400.0
+    check_cost(driver(experiment), month)
+    with pytest.raises(RunError, match=r"would take about .* YES=1 \(--yes\)"):
+        check_cost(driver(experiment), 1.01 * month)
+    check_cost(driver(experiment, yes=True), 100 * month)
+
+
+@pytest.fixture
+def four_trained(driver: Made, monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """Four nets of a search, best first; all but the fourth have had their final training."""
+    smoke = load_experiment(experiment_path("mnist"), "smoke", 0)
+    assert smoke.final is not None
+    final: TopModels = smoke.final.model_copy(update={"top": 4, "ensembles": (2, 3)})
+    made = driver(smoke.model_copy(update={"final": final}))
+    for place, net in enumerate(NETS, 1):
+        result = TrialResult(Outcome.FINISHED, (1 - place / 10,), 0.001, 0, 10, 30.0, "caffe")
+        sample = made.memory.add_sample(net, 1.0, None)
+        made.memory.record_outcome(sample.trial, result, 1 - place / 10)
+        if place < 4:
+            made.memory.record_final(top_id(place), net, result)
+            folder = final_folder(made.folder, top_id(place))
+            folder.mkdir(parents=True)
+            (folder / "model.caffemodel").write_bytes(b"")
+            (folder / "net.prototxt").write_text("")
+    return made
+
+
+def predicting(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
+    """Every net is right of each of ten images, but the second's predictions fail."""
+
+    def predict(target: Path, *_: object, **__: object) -> SimpleNamespace:
+        if target.parent.name == "top-2":
+            raise PredictionError("caffe test failed", outcome)
+        return SimpleNamespace(probabilities=np.eye(10, dtype=np.float32), labels=np.arange(10))
+
+    monkeypatch.setattr(module, "predict", predict)
+
+
+def test_what_is_there_is_evaluated_whatever_else_has_failed(
+    four_trained: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicting(monkeypatch, Outcome.CRASHED)
+    failures = evaluate_top_models(four_trained)
+    assert failures == ["predictions of top/2 failed: caffe test failed"]
+    evaluation = four_trained.memory.get("evaluation")
+    assert [score["what"] for score in evaluation["members"]] == ["top/1", "top/3"]
+    assert {tuple(one["members"]) for one in evaluation["ensembles"]} == {("top/1", "top/3")}
+
+
+def test_predictions_that_were_stopped_end_the_run(
+    four_trained: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicting(monkeypatch, Outcome.STOPPED)
+    with pytest.raises(RunError, match="the same command goes on from here"):
+        evaluate_top_models(four_trained)
+    assert four_trained.memory.get("evaluation") is None
