@@ -194,6 +194,7 @@ def test_searched_nets_predict_as_real_caffe_from_the_database(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.conformance
 @pytest.mark.parametrize("name", ["mnist_2", "mnist_8", "cifar10_2", "svhn_3"])
 def test_published_prototxts_predict_as_real_caffe_without_their_databases(
@@ -351,6 +352,7 @@ def test_random_nets_predict_as_this_engine(
             np.testing.assert_array_equal(bias, layer.blobs[1].data)
 
 
+@pytest.mark.slow
 @pytest.mark.conformance
 @SHARED
 @given(nets(), st.integers(0, 99))

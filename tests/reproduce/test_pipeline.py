@@ -174,6 +174,7 @@ def test_kill_9_at_any_moment_then_the_same_command_ends_as_if_never_killed(
     assert fake.record() == whole.record()
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_refused_and_a_seed_cannot_change_under_a_run(fake: Run) -> None:
     process = fake.start()
     lock = fake.folder / "run" / ".lock"
@@ -197,6 +198,7 @@ def test_a_second_driver_is_refused_and_a_seed_cannot_change_under_a_run(fake: R
     assert len(third.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_failed_final_training_is_said_not_recorded_and_tried_again(fake: Run) -> None:
     """A `caffe` that dies in the final trainings alone, as on a full disk."""
     fake.folder.mkdir()
@@ -297,6 +299,7 @@ def refused(run: Run, options: list[str], words: str) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_each_gpu_is_a_slot_and_the_table_names_the_device(fake: Run, tmp_path: Path) -> None:
     record = tmp_path / "record.jsonl"
     Path(fake.env["FAKE_CAFFE"]).write_text(json.dumps({"record": str(record), "seconds": 0.01}))
@@ -427,6 +430,7 @@ def test_the_embedded_caffe_killed_five_times_loses_no_finished_trial(
         assert not memory.pending()
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_in_one_line_and_the_same_command_goes_on(
     fake: Run, tmp_path: Path, experiment: Path, digits: Path
 ) -> None:

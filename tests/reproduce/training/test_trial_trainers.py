@@ -23,7 +23,7 @@ from reproduce.training.snapshots import Snapshots, is_whole
 from reproduce.training.trial import run_trial
 from reproduce.training.trial_events import EpochFinished, PhaseStarted, Restarted
 
-pytestmark = pytest.mark.conformance
+pytestmark = [pytest.mark.conformance, pytest.mark.slow]
 
 DATA = """
 layer {{
