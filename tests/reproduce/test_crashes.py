@@ -261,7 +261,7 @@ def test_killed_at_200_random_instants_of_one_schedule(crash_run: Make, tmp_path
     caffe = crash_run("unused", "[[1.0, 1]]").caffe
     wrapper.write_text(f'#!/bin/sh\n{caffe} "$@" &\nwait $!\n')
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IEXEC)
-    models, schedule = 90, "[[1.0, 45], [0.6, 25], [0.2, 20]]"
+    models, schedule = 90, "[[1.0, 60], [0.8, 20], [0.6, 10]]"
     whole = crash_run("whole", schedule, str(wrapper))
     began = time.monotonic()
     whole.finish()
