@@ -52,7 +52,7 @@ CHUNK = 1000  # examples in memory at a time, beside what the data set itself ta
 CHUNK_BYTES = 1 << 24  # and fewer where their uint8 pixels would be more than this
 MEANS: dict[str, Part] = {"mean": "train", "mean_full": "train_full"}
 PADDED: tuple[Part, ...] = ("train", "train_full")
-FITTED_ON: dict[Part, Part] = {
+FITTED_ON: dict[str, Part] = {
     "train": "train", "val": "train", "train_full": "train_full", "test": "train_full",
 }  # fmt: skip
 WORKSPACE = ".workspace"

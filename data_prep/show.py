@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data_prep.errors import DataError
 from data_prep.lmdb_writer import read_lmdb
 from data_prep.manifest import FILE_NAME, Database, Manifest, read_manifest
+from data_prep.prepare import FITTED_ON, MEANS
 
 GAP = 1  # pixels between two images of a sheet
 
@@ -120,9 +121,9 @@ def _other(path: Path) -> DataError:
 
 def _mean_image(folder: Path, manifest: Manifest, name: str) -> NDArray[np.float32]:
     """The mean image that the net subtracts from a database; zeros where it subtracts none."""
-    fitted_on = "train_full" if name in ("train_full", "test") else "train"
-    for key, mean in manifest.means.items():
-        if mean.of == fitted_on and not key.endswith("_padded"):
+    for key, of in MEANS.items():
+        if key in manifest.means and of == FITTED_ON[name]:
+            mean = manifest.means[key]
             try:
                 blob = caffe_pb2.BlobProto.FromString((folder / mean.path).read_bytes())
                 return np.array(blob.data, np.float32).reshape(manifest.shape)

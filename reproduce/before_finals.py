@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from prototxt_gen.notation import parse
 from prototxt_gen.shapes import ShapeError
-from reproduce.before_search import LONGEST_UNASKED_S
+from reproduce.before_search import LONGEST_UNASKED_S, check_trainer
 from reproduce.display import duration
 from reproduce.driver import Driver
 from reproduce.estimate import training_flop
 from reproduce.experiments.schema import Experiment, FinalTraining, Published
 from reproduce.nets import BatchError, PreparedData, final_plan
+from reproduce.options import Options
 from reproduce.pace import PREFLIGHT
 from reproduce.run import RunError
-from reproduce.training.executors import Job, local_slots
-from reproduce.training.preflight import Preflight, preflight
-from reproduce.training.ray_executor import RayExecutor
+from reproduce.training.executors import Job, Slot, local_slots
 
 
 def final_sections(experiment: Experiment) -> dict[str, FinalTraining]:
@@ -64,8 +64,9 @@ def measure_pace(driver: Driver, job: Job, data: PreparedData, work: float) -> N
     """
     device, known = driver.options.device, driver.memory.get(PREFLIGHT)
     if known is None or known["device"] != device:
-        driver.display.line("Trainer check: one iteration, a snapshot, resumed, tested")
-        measured = _preflight(driver, replace(job, folder=driver.folder / "preflight"), data)
+        job = replace(job, folder=driver.folder / "preflight")
+        with driver.executor(data) if driver.options.executor == "ray" else nullcontext() as ray:
+            measured = check_trainer(driver, job, ray, final_slot(driver.options))
         known = {
             "device": device,
             "flop_per_second": training_flop(work) / measured.seconds_per_iteration,
@@ -76,14 +77,9 @@ def measure_pace(driver: Driver, job: Job, data: PreparedData, work: float) -> N
     driver.pace.calibrate(known["startup_seconds"], known["flop_per_second"])
 
 
-def _preflight(driver: Driver, job: Job, data: PreparedData) -> Preflight:
-    if driver.options.executor == "ray":
-        with driver.executor(data) as executor:
-            if isinstance(executor, RayExecutor):
-                return executor.check(job)
-    slot = local_slots(driver.options.gpus, threads=driver.options.threads)[0]
-    caffe = slot.caffe(job.caffe)
-    return preflight(job.folder, job.run_folder, job.net_text, job.recipe, caffe)
+def final_slot(options: Options) -> Slot:
+    """Where this machine trains one net at a time."""
+    return local_slots(options.gpus, threads=options.threads)[0]
 
 
 def check_cost(driver: Driver, seconds: float) -> None:

@@ -79,12 +79,18 @@ def check_before_search(driver: Driver) -> None:
 
 def _preflight(driver: Driver, executor: Executor, net: SampledNet) -> Preflight:
     plan = exploration_plan(driver.experiment, driver.agent.space, driver.data, net.architecture, 0)
-    driver.display.line("Trainer check: one iteration, a snapshot, resumed, tested")
     folder, run = driver.folder / "preflight", driver.folder
+    job = Job("preflight", folder, run, plan.net, plan.recipe, driver.caffe)
+    return check_trainer(driver, job, executor, _slots(driver.options)[0])
+
+
+def check_trainer(driver: Driver, job: Job, executor: Executor | None, slot: Slot) -> Preflight:
+    """Show that the trainer works on a job: on a node of the executor's cluster, else in `slot`."""
+    driver.display.line("Trainer check: one iteration, a snapshot, resumed, tested")
     if isinstance(executor, RayExecutor):
-        return executor.check(Job("preflight", folder, run, plan.net, plan.recipe, driver.caffe))
-    caffe = _slots(driver.options)[0].caffe(driver.caffe)
-    return preflight(folder, run, plan.net, plan.recipe, caffe)
+        return executor.check(job)
+    caffe = slot.caffe(job.caffe)
+    return preflight(job.folder, job.run_folder, job.net_text, job.recipe, caffe)
 
 
 def _slots(options: Options) -> list[Slot]:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from data_prep.datasets import locate
 from data_prep.errors import DataError
-from data_prep.manifest import FILE_NAME, read_manifest
+from data_prep.manifest import read_manifest
+from data_prep.show import prepared_folders
 from reproduce.before_finals import final_sections
 from reproduce.before_search import LONGEST_UNASKED_S, in_bytes, in_words
 from reproduce.display import duration
@@ -164,13 +165,14 @@ def _data(
         yield Finding("data", "failure", f"DATA_DIR={user_files} is no folder", "name one")
     elif user_files:
         yield from dict.fromkeys(_user_files(experiment, options, Path(user_files)))
-    prepared = sorted(options.data.glob(f"{dataset}-*/{FILE_NAME}"))
+    folders = prepared_folders(options.data)
+    prepared = [folder for folder in folders if folder.name.startswith(f"{dataset}-")]
     if not prepared:
         yield _ok("data", f"{dataset} is not prepared in {options.data} yet; a run does that")
-    for manifest in prepared:
+    for folder in prepared:
         try:
-            read_manifest(manifest.parent)
-            yield _ok("data", f"{manifest.parent} is complete")
+            read_manifest(folder)
+            yield _ok("data", f"{folder} is complete")
         except DataError as error:
             yield Finding("data", "failure", str(error))
 

@@ -97,6 +97,7 @@ class Driver:
         self.experiment, self.folder, self.memory = experiment, folder, memory
         self.caffe, self.options, self.display, self.agent = caffe, options, display, agent
         self.pace = RunPace(experiment)
+        self.located: dict[Recipe, DataSet] = {}
         self.others: dict[Recipe, PreparedData] = {}
         self.again = 0  # samples of trained nets since the last new one
 
@@ -155,13 +156,15 @@ class Driver:
         Raises:
             DataError: if the user's folder lacks one.
         """
-        return locate(
-            self.experiment.data.dataset,
-            recipe,
-            data_dir=self.user_files,
-            cache=self.options.cache,
-            progress=self.display.data_step,
-        )
+        if recipe not in self.located:  # the user's files are hashed
+            self.located[recipe] = locate(
+                self.experiment.data.dataset,
+                recipe,
+                data_dir=self.user_files,
+                cache=self.options.cache,
+                progress=self.display.data_step,
+            )
+        return self.located[recipe]
 
     def _prepared(self, recipe: Recipe) -> Manifest:
         """The experiment's data set by a recipe; prepared unless it is there."""

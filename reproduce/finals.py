@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from prototxt_gen.notation import parse
-from reproduce.before_finals import check_cost, measure_pace
+from reproduce.before_finals import check_cost, final_slot, measure_pace
 from reproduce.driver import Driver
 from reproduce.experiments.schema import FinalTraining
 from reproduce.nets import PreparedData, final_plan
@@ -21,7 +21,7 @@ from reproduce.results.predictions import PredictionError, predict
 from reproduce.results.top_models import top_id, top_trials, validation_accuracy
 from reproduce.run import RunError
 from reproduce.search.space import SearchSpace
-from reproduce.training.executors import Job, Slot, local_slots
+from reproduce.training.executors import Job
 from reproduce.training.outcome import Outcome, TrialResult
 from reproduce.training.snapshots import MODEL
 from reproduce.training.trial import CAN_BE_TRIED_AGAIN, run_trial
@@ -72,21 +72,22 @@ def train_finals(driver: Driver) -> list[str]:
 
 def _waiting(driver: Driver) -> list[_Final]:
     experiment, done = driver.experiment, driver.memory.finals()
-    wanted = [
+    waiting = [
         _Final(net.id, net.net.notation, net, None, driver.data_of(net), None)
         for net in experiment.published
+        if net.id not in done
     ]
     section = experiment.final
     if section is not None and experiment.q_learning.stages:
         tops = top_trials(driver.memory.trials(), section.top)
         if not tops:
             driver.display.line("Final training: no net of the search finished, none to train")
-        data = driver.data_of(section) if tops else driver.data
         for place, trial in enumerate(tops, 1):
-            rate = trial.result.learning_rate if trial.result else None
-            space = driver.agent.space
-            wanted.append(_Final(top_id(place), trial.architecture, section, rate, data, space))
-    return [final for final in wanted if final.id not in done]
+            if (id_ := top_id(place)) not in done:
+                rate = trial.result.learning_rate if trial.result else None
+                data, space = driver.data_of(section), driver.agent.space
+                waiting.append(_Final(id_, trial.architecture, section, rate, data, space))
+    return waiting
 
 
 def _macs(driver: Driver, final: _Final) -> int:
@@ -147,14 +148,9 @@ def _result(driver: Driver, job: Job, data: PreparedData) -> TrialResult:
         job.run_folder,
         job.net_text,
         job.recipe,
-        _slot(driver).caffe(job.caffe),
+        final_slot(driver.options).caffe(job.caffe),
         driver.display.trial_event,
     )
-
-
-def _slot(driver: Driver) -> Slot:
-    """Where this machine trains one net at a time."""
-    return local_slots(driver.options.gpus, threads=driver.options.threads)[0]
 
 
 def evaluate_top_models(driver: Driver) -> list[str]:
@@ -191,7 +187,7 @@ def evaluate_top_models(driver: Driver) -> list[str]:
                 (folder / "net.prototxt").read_text(),
                 model,
                 driver.data_of(section).path("test.lmdb"),
-                _slot(driver).caffe(driver.caffe),
+                final_slot(driver.options).caffe(driver.caffe),
                 batch_limit=section.test_batch,
             )
         except PredictionError as error:

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from data_prep.errors import DataError
-from data_prep.manifest import Manifest, read_manifest
+from data_prep.manifest import FILE_NAME, Manifest, read_manifest
 from data_prep.show import as_json as manifest_json
 from data_prep.show import contact_sheet, prepared_folders, write_png
 from reproduce.commands import arguments as args
@@ -38,7 +38,7 @@ def show(
     as_json: args.AsJson = False,
 ) -> None:
     """Counts by class and database, mean and deviation, and a PNG of what the net will see."""
-    folders = [folder] if (folder / "manifest.json").is_file() else prepared_folders(folder)
+    folders = [folder] if (folder / FILE_NAME).is_file() else prepared_folders(folder)
     if not folders:
         raise DataError(f"{folder} holds no prepared data set; `python -m data_prep` makes one")
     if sheet is not None and len(folders) > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from reproduce.experiments.schema import Data, Experiment
+from reproduce.files import write_atomically
 from reproduce.results.plots import curves, style
 from reproduce.results.plots.curves import PaperData
 from reproduce.results.plots.figure_3 import figure_3
@@ -124,16 +125,11 @@ def write_figures(figures: Sequence[NamedFigure], folder: Path) -> list[Path]:
     """
     paths = []
     for one in figures:
-        for suffix, content in (
-            ("svg", style.svg(one.figure, one.name).encode()),
-            ("png", style.png(one.figure)),
-        ):
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{one.name}.{suffix}"
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_bytes(content)
-            temporary.replace(path)  # whole or absent
-            paths.append(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        vector, pixels = folder / f"{one.name}.svg", folder / f"{one.name}.png"
+        write_atomically(vector, style.svg(one.figure, one.name))
+        write_atomically(pixels, style.png(one.figure))
+        paths += [vector, pixels]
     return paths
 
 

@@ -189,12 +189,7 @@ def _write(path: Path, predictions: Predictions) -> None:
         file.create_dataset("labels", data=predictions.labels, dtype="<i8")
         for key in (*_KEYS, "trainer"):
             file.attrs[key] = getattr(predictions, key)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as out:
-        out.write(content.getbuffer())
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
+    write_atomically(path, content.getbuffer())
 
 
 def _stored(path: Path) -> Predictions | None:
