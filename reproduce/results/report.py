@@ -14,7 +14,7 @@ from reproduce.results.figures import learning_curve_svg, run_figures, search_cu
 from reproduce.results.formats import csv_text, latex
 from reproduce.results.markdown import HEADER, cells, markdown
 from reproduce.results.plots import style
-from reproduce.results.summary import rows_as_json, table
+from reproduce.results.summary import rows_as_json, table, unverified_files
 from reproduce.search.replay_memory import ReplayMemory, Trial
 
 _COSTS = {
@@ -62,8 +62,7 @@ def notes(experiment: Experiment, memory: ReplayMemory) -> list[str]:
         )
     for one in (memory.get("evaluation") or {}).get("ensembles", []):
         out.append(f"{one['verdict'][:1].upper()}{one['verdict'][1:]}.")
-    data = memory.get("data") or {}
-    if unverified := [f["name"] for f in data.get("sources", []) if f["status"] != "verified"]:
+    if unverified := unverified_files(memory):
         out.append(f"Unverified data files: {', '.join(unverified)}.")
     return out
 

@@ -31,6 +31,8 @@ def wilson_interval(errors: float, total: int, confidence: float = 0.95) -> tupl
 class Row:
     """One row of the table; errors in percent of the test set.
 
+    `data` is "unverified" if any file of the run's data is not known to be the published one, else
+    "verified", or "none" before there is any.
     `measured` is None where nothing was run; `status` then says so, and otherwise tells whether
     the number comes from the paper's own budget.
     """
@@ -46,6 +48,7 @@ class Row:
     preset: str
     budget: str
     seed: int
+    data: str
     status: str
 
     @property
@@ -86,6 +89,13 @@ def _status(experiment: Experiment, result: TrialResult | None) -> str:
     return _budget(experiment)
 
 
+def unverified_files(memory: ReplayMemory) -> list[str]:
+    """Files of the run's data whose content is not known to be the published one, by name."""
+    manifests = (memory.get(key) or {} for key in ("data", "final_data"))
+    sources = (source for manifest in manifests for source in manifest.get("sources", []))
+    return list(dict.fromkeys(s["name"] for s in sources if s["status"] != "verified"))
+
+
 def table(experiment: Experiment, memory: ReplayMemory) -> list[Row]:
     """The run's table: published nets, the search's top models, their ensembles."""
     return _Table(experiment, memory).rows()
@@ -97,6 +107,8 @@ class _Table:
     def __init__(self, experiment: Experiment, memory: ReplayMemory) -> None:
         self.experiment, self.finals = experiment, memory.finals()
         self.trainer = str(memory.get("trainer") or "none")
+        known = "verified" if memory.get("data") else "none"
+        self.data = "unverified" if unverified_files(memory) else known
         self.failures: dict[str, str] = memory.get("final_failures") or {}
         self.ensembles: list[dict[str, Any]] = (memory.get("evaluation") or {}).get("ensembles", [])
         data = memory.get("data") or {}
@@ -142,7 +154,7 @@ class _Table:
         of = self.experiment
         return Row(
             what, architecture, published, place, measured, interval, epochs, self.trainer,
-            of.preset, of.budget_name, of.seed, status,
+            of.preset, of.budget_name, of.seed, self.data, status,
         )  # fmt: skip
 
     def _trained(

@@ -15,8 +15,8 @@ from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment
 from reproduce.results.figures import SearchCurve, learning_curve_svg, rolling_mean
 from reproduce.results.formats import csv_text, latex, latex_text
-from reproduce.results.markdown import cells
-from reproduce.results.report import write_report
+from reproduce.results.markdown import cells, markdown
+from reproduce.results.report import notes, write_report
 from reproduce.results.summary import rows_as_json, table, wilson_interval
 from reproduce.results.top_models import top_id
 from reproduce.search.replay_memory import ReplayMemory
@@ -190,3 +190,24 @@ def test_a_final_training_that_failed_says_so(experiment: Experiment, memory: Re
     (top,) = [row for row in table(experiment, memory) if row.what == "MetaQNN, top model"]
     assert top.status == "failed: crashed: signal 9"
     assert cells(top)[3] == "failed"
+
+
+def test_unverified_data_is_said_in_every_form_of_the_table(
+    experiment: Experiment, memory: ReplayMemory
+) -> None:
+    """Of the search's data and of the final trainings'; a file of both once."""
+
+    def sources(**of: str) -> dict[str, object]:
+        return {"sources": [{"name": name, "status": status} for name, status in of.items()]}
+
+    memory.put(data=sources(train="verified", test="verified"))
+    assert {row.data for row in table(experiment, memory)} == {"verified"}
+    assert not any("Unverified" in note for note in notes(experiment, memory))
+    memory.put(data=sources(train="verified", test="unverified"))
+    memory.put(final_data=sources(train="verified", test="unverified", extra="first-seen"))
+    rows, remarks = table(experiment, memory), notes(experiment, memory)
+    said = "Unverified data files: test, extra."
+    assert said in markdown(rows, remarks)
+    assert said in latex(rows, remarks)
+    assert {row["data"] for row in rows_as_json(rows)} == {"unverified"}
+    assert {row["data"] for row in csv.DictReader(io.StringIO(csv_text(rows)))} == {"unverified"}
