@@ -113,9 +113,9 @@ def run_schedule(space: SearchSpace, schedule: tuple[EpsilonStage, ...], path: P
     batches: list[list[tuple[Trajectory, float]]] = []
     replay = agent.replay
 
-    def recorded(walks: list[tuple[Trajectory, float]]) -> dict[int, float]:
+    def recorded(walks: list[tuple[Trajectory, float]]) -> None:
         batches.append(walks)
-        return replay(walks)
+        replay(walks)
 
     vars(agent)["replay"] = recorded
     vars(trainer)["submit"] = clock.timed("trainer", trainer.submit)
@@ -198,13 +198,13 @@ def compare_replays(space: SearchSpace, path: Path, replays: int, runs: int) -> 
 
     def stored() -> float:
         began = time.process_time()
-        agent.replay(walks[row] for row in rows)
+        agent.replay([walks[row] for row in rows])
         return time.process_time() - began
 
     def anew() -> float:
         began = time.process_time()
         drawn = (buffer[row] for row in rows)
-        agent.replay((agent.trajectory(parse(text)), reward) for text, reward in drawn)
+        agent.replay([(agent.trajectory(parse(text)), reward) for text, reward in drawn])
         return time.process_time() - began
 
     variants = {"stored walks": stored, "parsed and walked anew": anew}

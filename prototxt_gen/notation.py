@@ -35,7 +35,7 @@ class _Layer:
                 raise ValueError(f"{_symbol(self)}: {field.name} must be at least 1, not {value}")
 
     def __str__(self) -> str:
-        numbers = ",".join(str(getattr(self, field.name)) for field in fields(self))
+        numbers = ",".join(map(str, vars(self).values()))
         return f"{_symbol(self)}({numbers})"
 
 
@@ -100,11 +100,11 @@ _TYPES: dict[str, type[Layer]] = {
     "SM": Softmax,
     "D": Dropout,
 }
-_SYMBOLS = {cls: symbol for symbol, cls in _TYPES.items()}
+_SYMBOLS: dict[type[_Layer], str] = {cls: symbol for symbol, cls in _TYPES.items()}
 
 
 def _symbol(layer: _Layer) -> str:
-    return next(symbol for cls, symbol in _SYMBOLS.items() if isinstance(layer, cls))
+    return _SYMBOLS[type(layer)]
 
 
 _NO_END = "an architecture ends in SM(classes)"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from bisect import bisect_right
+import itertools
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -30,37 +31,31 @@ class Step:
     choices: Sequence[int]
 
 
-Backup = tuple[int, int, int, Callable[[list[float]], Sequence[float]] | None]
-"""The chosen pair, the first and the end of its state's pairs, and what reads the open values
-off a Q table where a cap masks some of them."""
+Reader = Callable[[Sequence[float]], Sequence[float]]
+"""Reads the values of a state's open pairs off a Q table."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A walk from the start to a termination."""
+    """A walk from the start to a termination; what replays need of it is computed once."""
 
     architecture: Architecture
     steps: tuple[Step, ...]
 
     @functools.cached_property
-    def backups(self) -> tuple[Backup, ...]:
-        """What replays need, in reversed order."""
-        return tuple(_backup(step) for step in reversed(self.steps))
+    def backups(self) -> array[int]:
+        """The chosen pairs in reversed order."""
+        return array("i", [step.chosen for step in reversed(self.steps)])
+
+    @functools.cached_property
+    def readers(self) -> tuple[Reader, ...] | None:
+        """What reads each backup's open values; None if all values of all its states are."""
+        if all(len(step.choices) == len(step.state) for step in self.steps):
+            return None
+        return tuple(_reader(step.choices) for step in reversed(self.steps))
 
 
-def _backup(step: Step) -> Backup:
-    if len(step.choices) == len(step.state):
-        return _open_backup(step.chosen, step.state.start, step.state.stop)
-    return step.chosen, step.state.start, step.state.stop, _reader(step.choices)
-
-
-@functools.cache
-def _open_backup(pair: int, first: int, end: int) -> Backup:
-    """One object however many walks choose the pair, so that replays stay in the CPU's cache."""
-    return pair, first, end, None
-
-
-def _reader(choices: Sequence[int]) -> Callable[[list[float]], Sequence[float]]:
+def _reader(choices: Sequence[int]) -> Reader:
     """A fast way to read the values of some pairs off a Q table."""
     if choices[-1] - choices[0] == len(choices) - 1:
         return itemgetter(slice(choices[0], choices[-1] + 1))
@@ -79,33 +74,40 @@ class QLearning:
 class QTable:
     """The Q-values of a space's pairs, in its numbering; values can be assigned.
 
+    Arrays of machine numbers, as objects scattered in memory would triple the time of replays
+    that come between other work.
+
     Attributes:
         values: the values; read them here, assign them through the table.
         highest: at the index of each state's first pair, the highest value of its pairs.
+        first, end: of each pair, the first pair of its state and the one after its last.
     """
 
     def __init__(self, space: SearchSpace, initial: float) -> None:
-        self._offsets = space.offsets
-        self.values = [initial] * space.pairs
-        self.highest = [initial] * space.pairs
+        self.values = array("d", [initial]) * space.pairs
+        self.highest = self.values[:]
+        self.first, self.end = array("i"), array("i")
+        for first, end in itertools.pairwise(space.offsets):
+            self.first.extend([first] * (end - first))
+            self.end.extend([end] * (end - first))
 
     def __getitem__(self, pair: int) -> float:
         return self.values[pair]
 
     def __setitem__(self, pair: int, value: float) -> None:
-        state = bisect_right(self._offsets, pair) - 1
-        first, end = self._offsets[state], self._offsets[state + 1]
+        old, first = self.values[pair], self.first[pair]
         self.values[pair] = value
-        self.highest[first] = max(self.values[first:end])
+        # The highest value is searched anew only where it was this one and fell.
+        if value >= self.highest[first]:
+            self.highest[first] = value
+        elif old == self.highest[first]:
+            self.highest[first] = max(self.values[first : self.end[pair]])
 
     def __iter__(self) -> Iterator[float]:
         return iter(self.values)
 
     def __len__(self) -> int:
         return len(self.values)
-
-    def __eq__(self, other: object) -> bool:
-        return self.values == (other.values if isinstance(other, QTable) else other)
 
 
 class Agent:
@@ -184,24 +186,29 @@ class Agent:
         """Replay one walk in temporally reversed order (appendix A, algorithm 3)."""
         self.replay([(trajectory, reward)])
 
-    def replay(self, walks: Iterable[tuple[Trajectory, float]]) -> dict[int, float]:
-        """Replay walks and their rewards one after the other, each in reversed order.
-
-        Returns:
-            the pairs of those walks with their new values.
-        """
+    def replay(self, walks: Iterable[tuple[Trajectory, float]]) -> None:
+        """Replay walks and their rewards one after the other, each in reversed order."""
         values, highest = self.q.values, self.q.highest
+        first_of, end_of = self.q.first, self.q.end
         alpha, gamma = self.learning.alpha, self.learning.gamma
-        changed = {}
         for trajectory, target in walks:
-            for pair, first, end, read in trajectory.backups:
+            if trajectory.readers is not None:
+                self._replay_masked(trajectory, target, trajectory.readers)
+                continue
+            for pair in trajectory.backups:
                 old = values[pair]
-                values[pair] = changed[pair] = new = old + alpha * (target - old)
-                # A state's highest value is searched anew only where it was this one and fell.
-                best = highest[first]
+                values[pair] = new = old + alpha * (target - old)
+                first = first_of[pair]
+                best = highest[first]  # kept as the table itself does, without a call
                 if new >= best:
                     highest[first] = best = new
                 elif old == best:
-                    highest[first] = best = max(values[first:end])
-                target = gamma * (best if read is None else max(read(values)))
-        return changed
+                    highest[first] = best = max(values[first : end_of[pair]])
+                target = gamma * best
+
+    def _replay_masked(self, walk: Trajectory, target: float, readers: Sequence[Reader]) -> None:
+        """The same where a cap masks some pairs: the target is the best of the open ones."""
+        q, alpha, gamma = self.q, self.learning.alpha, self.learning.gamma
+        for pair, read in zip(walk.backups, readers, strict=True):
+            q[pair] += alpha * (target - q[pair])
+            target = gamma * max(read(q.values))

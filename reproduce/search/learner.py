@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ class Learner:
             self.rng.bit_generator.state = random_state
 
     @property
+    def q_values(self) -> Sequence[float]:
+        """The Q-values of all pairs."""
+        return self.agent.q.values
+
+    @property
     def random_state(self) -> Mapping[str, Any]:
         """The generator's state, as JSON can hold it."""
         return self.rng.bit_generator.state
@@ -59,14 +64,12 @@ class Learner:
             self._walks[architecture] = self.agent.trajectory(parse(architecture))
         self._buffer.append((self._walks[architecture], reward))
 
-    def replay(self, samples: int) -> list[tuple[int, float]]:
-        """Do the replays of some samples; returns the Q-values of the pairs that they touched.
+    def replay(self, samples: int) -> None:
+        """Do the replays of some samples.
 
         Raises:
             ValueError: if the buffer is empty.
         """
         # Drawn sample by sample, so that the random state does not depend on their grouping.
         draws = [self.rng.integers(len(self._buffer), size=self.replays) for _ in range(samples)]
-        walks = [self._buffer[row] for rows in draws for row in rows.tolist()]
-        changed = self.agent.replay(walks)
-        return [(pair, changed[pair]) for pair in sorted(changed)]
+        self.agent.replay([self._buffer[row] for rows in draws for row in rows.tolist()])

@@ -304,14 +304,14 @@ class _Search:
             for sample in samples:
                 self.learner.remember(trial.architecture, reward)
                 (self._owed if sample.epsilon in self.batched else due).append(sample)
-        changed = self.learner.replay(len(due))
+        self.learner.replay(len(due))
         with self.memory.transaction():
             if result is not None:
                 place = self.trainer.place(trial)
                 trial = self.memory.record_outcome(trial.id, result, reward, place)
             for sample in samples:
                 self.memory.complete(sample.id)
-            self._record_replays(due, changed)
+            self._record_replays(due)
         if result is not None:
             yield Trained(trial)
         for sample in samples:
@@ -319,15 +319,14 @@ class _Search:
 
     def _replay_owed(self) -> Replayed:
         samples, self._owed = self._owed, []
-        self._record_replays(samples, self.learner.replay(len(samples)))
+        self.learner.replay(len(samples))
+        self._record_replays(samples)
         return Replayed(samples)
 
-    def _record_replays(
-        self, samples: Sequence[Sample], changed: Sequence[tuple[int, float]]
-    ) -> None:
+    def _record_replays(self, samples: Sequence[Sample]) -> None:
         if samples:
             ids = [sample.id for sample in samples]
-            self.memory.record_replays(ids, changed, self.learner.random_state)
+            self.memory.record_replays(ids, self.learner.q_values, self.learner.random_state)
 
     def check_trainer(self) -> None:
         """Raise TrainerBrokenError if too many trials failed in a row."""

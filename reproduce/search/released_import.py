@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,8 @@ def import_released(
         "replay": [row.cells() for row in replay.rows],
         "q_values": [row.cells() for row in q_values.rows] if q_values else [],
     }
-    memory.import_samples(samples, sorted(values.items()), **{IMPORTED: rows})
+    table = [values.get(pair, math.nan) for pair in range(space.pairs)]
+    memory.import_samples(samples, table, **{IMPORTED: rows})
     return ImportReport(
         trials=len({sample.architecture for sample in samples}),
         samples=len(samples),
@@ -238,6 +240,7 @@ def _q_rows(
         # One that has not changed keeps its spelling, "1" or "1.0".
         rows.append(QRow(end, start, old if new == old else new, number))
     for number in numbers.values():
-        if not imported or number in values:
-            rows.append(QRow(*pairs[number], values.get(number, initial), number))
+        value = values.get(number, initial)
+        if not imported or value != initial:
+            rows.append(QRow(*pairs[number], value, number))
     return tuple(rows)

@@ -7,9 +7,10 @@ and what orders the steps, so that a whole search can be computed again.
 
 from __future__ import annotations
 
-import itertools
+import functools
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.search.replay_schema import connect
+from reproduce.search.stored_q_table import (
+    FOLD,
+    Table,
+    as_table,
+    changes,
+    known_values,
+    restored,
+)
 from reproduce.training import disk
 from reproduce.training.outcome import TrialResult
 
@@ -104,7 +113,12 @@ def _problem(path: Path, doing: str, error: sqlite3.Error | OSError) -> ReplayMe
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return _as_text(int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _as_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 class ReplayMemory:
@@ -130,6 +144,8 @@ class ReplayMemory:
         except (sqlite3.Error, OSError) as error:
             raise _problem(path, "open", error) from None
         self._db.row_factory = sqlite3.Row
+        self._q_table: Table | None = None  # as stored last, where this object stored it
+        self._changes = 0  # stored since a whole table was
 
     def close(self) -> None:
         """Close the file; the object cannot be used afterwards."""
@@ -149,6 +165,7 @@ class ReplayMemory:
             yield
             self._write("COMMIT")
         except BaseException:
+            self._q_table = None
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -183,7 +200,11 @@ class ReplayMemory:
         """Store values (JSON) with the run, all in one transaction."""
         with self.transaction():
             for key, value in values.items():
-                self._write("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, json.dumps(value)))
+                self._write(
+                    "INSERT INTO run VALUES (?, ?) "
+                    "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                    (key, json.dumps(value)),
+                )
 
     # Writing: what a step of the search consists of.
 
@@ -232,14 +253,14 @@ class ReplayMemory:
     def record_replays(
         self,
         samples: Sequence[int],
-        q_values: Sequence[tuple[int, float]],
+        q_values: Sequence[float],
         random_state: object,
     ) -> None:
         """Record that the replays of some completed samples were done.
 
         Args:
             samples: their ids.
-            q_values: index and value of the pairs that the replays changed.
+            q_values: those of all pairs, after the replays.
             random_state: the random state after them.
         """
         with self.transaction():
@@ -255,13 +276,14 @@ class ReplayMemory:
     def import_samples(
         self,
         samples: Iterable[ImportedSample],
-        q_values: Sequence[tuple[int, float]],
+        q_values: Sequence[float],
         **values: object,
     ) -> None:
         """Fill an empty replay memory with completed samples, in their order, in one transaction.
 
-        Their replays count as done: what they taught is in the Q-values. `values` are stored
-        as by `put`.
+        Their replays count as done: what they taught is in the Q-values, those of all pairs, NaN
+        for what keeps its first value; none at all are as good as these. `values` are stored as
+        by `put`.
 
         Raises:
             ReplayMemoryError: if the replay memory is not empty.
@@ -291,13 +313,18 @@ class ReplayMemory:
             self._put_q_values(q_values)
             self.put(**values)
 
-    def _put_q_values(self, q_values: Sequence[tuple[int, float]]) -> None:
-        # Statements of a hundred rows take half the time of as many statements.
-        numbers = list(itertools.chain.from_iterable(q_values))
-        for first in range(0, len(numbers), 200):
-            some = numbers[first : first + 200]
-            places = ", ".join(["(?, ?)"] * (len(some) // 2))
-            self._write(f"INSERT OR REPLACE INTO q_values VALUES {places}", some)  # noqa: S608
+    def _put_q_values(self, q_values: Sequence[float]) -> None:
+        table = as_table(q_values)
+        if self._q_table is None or self._changes == FOLD:
+            self._write("INSERT OR REPLACE INTO q_table VALUES (1, ?)", (table.tobytes(),))
+            self._write("DELETE FROM q_changes")
+            self._changes = 0
+        else:
+            self._write(
+                "INSERT INTO q_changes (q_values) VALUES (?)", (changes(self._q_table, table),)
+            )
+            self._changes += 1
+        self._q_table = table
 
     def record_final(self, id_: str, architecture: str, result: TrialResult) -> None:
         """Record a final training; the same id again replaces it."""
@@ -365,8 +392,18 @@ class ReplayMemory:
         return {row["epsilon"]: row["n"] for row in rows}
 
     def q_values(self) -> dict[int, float]:
-        """The Q-values that ever changed, by the index of their pair."""
-        return {row["pair"]: row["value"] for row in self._read("SELECT * FROM q_values")}
+        """The Q-values by the index of their pair; those that are missing never changed."""
+        rows = self._read(
+            "SELECT 0 AS step, q_values FROM q_table "
+            "UNION ALL SELECT step, q_values FROM q_changes ORDER BY step"
+        )
+        if not rows:
+            return {}
+        try:
+            table = restored(rows[0]["q_values"], [row["q_values"] for row in rows[1:]])
+        except ValueError as error:
+            raise ReplayMemoryError(f"{self.path}: damaged Q-values ({error})") from None
+        return known_values(table)
 
 
 def read_replay_memory(path: Path) -> closing[ReplayMemory]:

@@ -6,11 +6,15 @@ lacks; each is one transaction. `PRAGMA user_version` tells how many a file has 
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+from reproduce.search.stored_q_table import as_table
 
 _VERSION_1 = """
 CREATE TABLE run (
@@ -70,7 +74,21 @@ UPDATE samples SET sampled_after = id - 1
   );
 """
 
-_SCRIPTS = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+-- The whole Q table, and what steps have changed since: see stored_q_table.py.
+CREATE TABLE q_table (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  q_values BLOB NOT NULL
+) STRICT;
+CREATE TABLE q_changes (
+  step INTEGER PRIMARY KEY,
+  q_values BLOB NOT NULL
+) STRICT;
+INSERT INTO q_table SELECT 1, as_table(pair, value) FROM q_values GROUP BY pair IS NULL;
+DROP TABLE q_values;
+"""
+
+_SCRIPTS = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 SCHEMA_VERSION = len(_SCRIPTS)
 
@@ -166,6 +184,22 @@ def _version(db: sqlite3.Connection) -> int:
     return version
 
 
+class _AsTable:
+    """The aggregate `as_table(pair, value)`: rows of Q-values as a whole table."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, float] = {}
+
+    def step(self, *row: Any) -> None:
+        pair, value = row
+        self._values[pair] = value
+
+    def finalize(self) -> bytes:
+        pairs = range(max(self._values, default=-1) + 1)
+        return as_table([self._values.get(pair, math.nan) for pair in pairs]).tobytes()
+
+
 def _migrate(db: sqlite3.Connection, version: int) -> None:
+    db.create_aggregate("as_table", 2, _AsTable)  # type: ignore[arg-type]
     for number, script in enumerate(_SCRIPTS[version:], start=version + 1):
         db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

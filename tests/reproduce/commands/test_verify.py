@@ -35,9 +35,8 @@ def test_a_dead_run_is_verified_as_far_as_it_went(metaqnn: Any, unfinished: Any)
     [
         ("UPDATE trials SET reward = reward + 1e-9 WHERE id = 2", "trial 2 has reward"),
         (
-            "UPDATE q_values SET value = value + 1e-12 "
-            "WHERE pair = (SELECT min(pair) FROM q_values)",
-            "the Q-value of ",
+            "INSERT INTO q_changes (q_values) VALUES (x'00000000000000000000E83F')",
+            "is 0.75 in the record",
         ),
         ("UPDATE samples SET epsilon = 0.1 WHERE id = 1", "trial 1 has ε 1, its first sample 0.1"),
         (

@@ -1,6 +1,7 @@
 """The paper's figures from small made-up data: what is drawn where, and how it is told apart."""
 
 import itertools
+import math
 import re
 import statistics
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def a_memory(path: Path) -> ReplayMemory:
             ImportedSample(net, epsilon, trained, trained.accuracies[-1])
             for net, epsilon, trained in zip(nets, (1.0, 1.0, 1.0, 0.1), results, strict=True)
         ],
-        [(0, 0.6), (5, 0.7)],
+        [0.6, *[math.nan] * 4, 0.7],
     )
     return memory
 

@@ -126,16 +126,10 @@ def test_kept_maxima_change_no_bit(
         # Few distinct rewards make ties; those of Q-values with the maximum are the hard case.
         buffer.append((walk, float(rng.choice([0.1, 0.5, 0.9, rng.random()]))))
         walks = [buffer[row] for row in rng.integers(len(buffer), size=20).tolist()]
-        before = plain.q.copy()
         for trajectory, reward in walks:
             plain.update(trajectory, reward)
         if round_ % 3:
-            changed = agent.replay(walks)
-            assert changed.items() >= {
-                (i, new) for i, (old, new) in enumerate(zip(before, plain.q, strict=True))
-                if new != old
-            }  # fmt: skip
-            assert changed.keys() == {s.chosen for trajectory, _ in walks for s in trajectory.steps}
+            agent.replay(walks)
         else:
             for trajectory, reward in walks:
                 agent.update(trajectory, reward)
@@ -147,15 +141,13 @@ def test_kept_maxima_change_no_bit(
     assert masked == ({False} if at_most is None else {False, True})
 
 
-def test_a_table_keeps_each_states_highest_value_and_compares_by_value() -> None:
+def test_a_table_keeps_each_states_highest_value() -> None:
     table = Agent(SPACE, QLearning()).q
     rng = np.random.default_rng(0)
     for pair in rng.integers(len(table), size=2000).tolist():
         table[pair] = float(rng.random())
     for first, end in itertools.pairwise(SPACE.offsets):
         assert table.highest[first] == max(table[i] for i in range(first, end))
-    assert table == list(table)
-    assert table != Agent(SPACE, QLearning()).q
     with pytest.raises(IndexError):
         table[len(table)] = 0.0
 

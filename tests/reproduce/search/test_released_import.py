@@ -131,7 +131,7 @@ def test_a_search_goes_on_from_an_import(
     assert isinstance(sampled, Sampled)
     assert (sampled.sample.id, sampled.sample.epsilon) == (1911, 0.7)
     values = read_q_values(runs / "q_values.csv", AUTHORS).values
-    assert agent.q == [values.get(i, 0.5) for i in range(AUTHORS.pairs)]
+    assert list(agent.q) == [values.get(i, 0.5) for i in range(AUTHORS.pairs)]
     rest = list(events)
     assert sum(isinstance(event, Trained) for event in rest) == 3
     assert len(trainer.trained) == 3

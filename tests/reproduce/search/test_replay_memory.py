@@ -1,14 +1,18 @@
 """The replay memory's file: its readers, its refusals, its transactions."""
 
+import math
 import shutil
 import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reproduce.search import replay_memory
 from reproduce.search.replay_memory import (
@@ -35,7 +39,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     memory.complete(again.id)
     with read_replay_memory(tmp_path / "r.sqlite") as reader:
         assert [s.id for s in reader.owed()] == [again.id]
-    memory.record_replays([again.id], [(7, 0.505)], {"state": 4})
+    memory.record_replays([again.id], [0.5, 0.505], {"state": 4})
     third = memory.add_sample("[GAP(10), SM(10)]", 0.9, {"state": 4})
     with read_replay_memory(tmp_path / "r.sqlite") as reader:
         trial, other = reader.trials()
@@ -52,7 +56,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         assert [s.id for s in reader.pending()] == [sample.id, third.id]
         assert reader.owed() == []
         assert reader.replayable() == [("[SM(10)]", 0.75)]
-        assert reader.q_values() == {7: 0.505}
+        assert reader.q_values() == {0: 0.5, 1: 0.505}
         assert reader.get("random_state") == {"state": 4}
         assert reader.unique_per_epsilon() == {1.0: 1}
 
@@ -66,13 +70,58 @@ def test_a_trial_that_goes_on_elsewhere_names_its_last_place(tmp_path: Path) -> 
     assert memory.record_outcome(trial, RESULT, None, "node-2").place == "node-2"
 
 
-@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 350])
-def test_any_number_of_q_values_is_kept(tmp_path: Path, count: int) -> None:
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 6), st.floats(allow_nan=False)),
+            max_size=5,
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 20),
+)
+def test_the_last_q_values_are_read_whatever_steps_changed(
+    steps: list[list[tuple[int, float]]], writes_before_reopening: int
+) -> None:
+    """Over whole tables, changes, and writers that end and begin anew."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "r.sqlite")
+        memory, table = ReplayMemory(path), [0.5] * 7
+        for number, step in enumerate(steps, start=1):
+            for pair, value in step:
+                table[pair] = value
+            memory.record_replays([], table, None)
+            with read_replay_memory(path) as reader:
+                found = reader.q_values()
+            assert [found[pair].hex() for pair in range(7)] == [value.hex() for value in table]
+            if number % writes_before_reopening == 0:
+                memory.close()
+                memory = ReplayMemory(path)
+        memory.close()
+
+
+def test_q_values_are_those_before_a_step_that_failed(tmp_path: Path) -> None:
     memory = ReplayMemory(tmp_path / "r.sqlite")
-    values = {pair: 1 / (pair + 1) for pair in range(count)}
-    memory.record_replays([], [(0, 9.0)], None)
-    memory.record_replays([], list(values.items()), None)
-    assert memory.q_values() == ({0: 9.0} | values)
+    memory.record_replays([], [0.5, 0.5], None)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        memory.record_replays([], [0.6, 0.5], object())
+    assert memory.q_values() == {0: 0.5, 1: 0.5}
+    memory.record_replays([], [0.6, 0.7], None)
+    assert memory.q_values() == {0: 0.6, 1: 0.7}
+
+
+def test_damaged_q_values_are_named(tmp_path: Path) -> None:
+    memory = ReplayMemory(tmp_path / "r.sqlite")
+    memory.record_replays([], [0.5], None)
+    memory.record_replays([], [0.6], None)
+    with sqlite3.connect(tmp_path / "r.sqlite") as db:
+        db.execute("UPDATE q_changes SET q_values = x'0700000000000000000000E0'")
+    with pytest.raises(ReplayMemoryError, match=r"r\.sqlite: damaged Q-values \(a pair beyond"):
+        memory.q_values()
+    with sqlite3.connect(tmp_path / "r.sqlite") as db:
+        db.execute("UPDATE q_changes SET q_values = x'07'")
+    with pytest.raises(ReplayMemoryError, match=r"r\.sqlite: damaged Q-values"):
+        memory.q_values()
 
 
 def test_a_reader_cannot_write_and_needs_a_file(tmp_path: Path) -> None:
@@ -140,7 +189,7 @@ def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
         for number in range(3):
             memory.add_sample(f"[FC({number + 1}), SM(10)]", 1.0, None)
             assert len(reader.samples()) == number + 1
-            memory.record_replays([], [(pair, 0.5) for pair in range(50_000)], None)
+            memory.record_replays([], [0.5 + number] * 50_000, None)
             assert len(reader.q_values()) == 50_000
         memory.close()
         assert len(reader.samples()) == 3
@@ -200,7 +249,7 @@ def test_another_disk_error_names_the_file_and_a_remedy(
 @pytest.mark.parametrize("read_only", [True, False])
 def test_other_schemas_and_other_files_are_refused_by_name(tmp_path: Path, read_only: bool) -> None:
     for name, statement, problem in (
-        ("newer", "PRAGMA user_version = 99", "schema version 99, this program knows 2"),
+        ("newer", "PRAGMA user_version = 99", "schema version 99, this program knows 3"),
         ("other", "CREATE TABLE t (x)", "its tables are not a replay memory's"),
     ):
         with sqlite3.connect(tmp_path / name) as db:
@@ -265,7 +314,7 @@ SAMPLES = [
 
 def test_imported_samples_are_completed_and_learned(tmp_path: Path) -> None:
     memory = ReplayMemory(tmp_path / "r.sqlite")
-    memory.import_samples(SAMPLES, [(3, 0.25)], source="elsewhere")
+    memory.import_samples(SAMPLES, [math.nan, 0.25], source="elsewhere")
     assert [(t.epsilon, t.reward, t.result) for t in memory.trials()] == [
         (1.0, 0.75, RESULT),
         (1.0, 0.5, RESULT),
@@ -281,7 +330,7 @@ def test_imported_samples_are_completed_and_learned(tmp_path: Path) -> None:
         (2, 3),
     ]
     assert memory.owed() == memory.pending() == []
-    assert memory.q_values() == {3: 0.25}
+    assert memory.q_values() == {1: 0.25}
     assert memory.get("source") == "elsewhere"
     assert memory.get("random_state") is None
     # When they were trained is not known.
@@ -312,7 +361,7 @@ def samples():
         yield ImportedSample(f"[FC({number + 1}), SM(10)]", 1.0, result, 0.5)
     os.kill(os.getpid(), signal.SIGKILL)
 
-ReplayMemory(Path(sys.argv[1])).import_samples(samples(), [(1, 0.5)], source="elsewhere")
+ReplayMemory(Path(sys.argv[1])).import_samples(samples(), [0.5], source="elsewhere")
 """
 
 

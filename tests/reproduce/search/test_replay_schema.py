@@ -78,18 +78,25 @@ def version_1(path: Path, *, events: int | None = None, device: str | None = Non
             "INSERT INTO trials "
             "SELECT id, architecture, epsilon, outcome, reward, result FROM new.trials",
             "INSERT INTO samples SELECT id, trial, epsilon, completed, sampled_at FROM new.samples",
-            "INSERT INTO q_values SELECT pair, value FROM new.q_values",
         ):
             db.execute(statement)
+        with read_replay_memory(path.with_suffix(".new")) as memory:
+            changed = known(memory)
+        db.executemany("INSERT INTO q_values VALUES (?, ?)", changed.items())
         if device is not None:
             db.execute("INSERT INTO run VALUES ('device', ?)", (f'"{device}"',))
     db.close()
 
 
+def known(memory: ReplayMemory) -> dict[int, float]:
+    """The Q-values that are not the first ones; earlier versions kept no others."""
+    return {pair: v for pair, v in memory.q_values().items() if v != QLearning().initial}
+
+
 def contents(path: Path) -> tuple[object, ...]:
     with read_replay_memory(path) as memory:
         state = memory.get("random_state")
-        return memory.trials(), memory.samples(), memory.q_values(), state
+        return memory.trials(), memory.samples(), known(memory), state
 
 
 def columns(path: Path) -> set[str]:
@@ -118,7 +125,7 @@ def test_a_writer_brings_an_older_file_up_to_date(tmp_path: Path) -> None:
     assert "sampled_after" in columns(path)
     assert contents(path) == contents(path.with_suffix(".new"))
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 @pytest.mark.parametrize("events", [None, 1, 2, 3, 7, 12, 20])

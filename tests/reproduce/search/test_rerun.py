@@ -149,10 +149,13 @@ CHANGES = {
         r"sample 7 has ε 0\.1, the schedule wants ε (1|0\.5) there|its first sample 0\.1"
     ),
     "UPDATE trials SET epsilon = 0.5 WHERE id = 1": r"trial 1 has ε 0\.5, its first sample 1",
-    "UPDATE q_values SET value = value + 1e-12 WHERE pair = 0": (
-        r"Q-value of C\(64,1,1\) in state 0 start\(\) R4 is 0\.\d+ in the record, 0\.\d+ computed"
+    # Pair 0 has value 0.75, then none.
+    "INSERT INTO q_changes (q_values) VALUES (x'00000000000000000000E83F')": (
+        r"Q-value of C\(64,1,1\) in state 0 start\(\) R4 is 0\.75 in the record, 0\.\d+ computed"
     ),
-    "DELETE FROM q_values WHERE pair = 0": r"Q-value of C\(64,1,1\) in .* is 0\.5 in the record",
+    "INSERT INTO q_changes (q_values) VALUES (x'00000000000000000000F87F')": (
+        r"Q-value of C\(64,1,1\) in .* is 0\.5 in the record"
+    ),
     "UPDATE run SET value = replace(value, '1', '2') WHERE key = 'random_state'": (
         "the random state is another one"
     ),
