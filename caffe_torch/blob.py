@@ -12,6 +12,7 @@ from caffe_torch.log import FatalError
 
 Shape = tuple[int, ...]
 Array = NDArray[np.float32]
+_LEGACY = ("num", "channels", "height", "width")
 
 
 class Blob:
@@ -169,10 +170,14 @@ def from_proto(proto: Any) -> Array:
 
 def proto_shape(proto: Any) -> Shape:
     """A BlobProto's shape; where it has legacy dimensions only, those four."""
-    legacy = ("num", "channels", "height", "width")
-    if any(proto.HasField(name) for name in legacy):
-        return tuple(getattr(proto, name) for name in legacy)
+    if is_legacy(proto):
+        return tuple(getattr(proto, name) for name in _LEGACY)
     return tuple(proto.shape.dim)
+
+
+def is_legacy(proto: Any) -> bool:
+    """Whether a BlobProto gives four legacy dimensions in place of a shape."""
+    return any(proto.HasField(name) for name in _LEGACY)
 
 
 def to_proto(array: Array) -> Any:

@@ -9,7 +9,7 @@ import prototxt_gen.caffe_pb2 as caffe_pb2
 import torch
 
 from caffe_torch import prototext, upgrade
-from caffe_torch.blob import Array, Parameter, proto_shape, shape_string, to_proto
+from caffe_torch.blob import Array, Parameter, is_legacy, proto_shape, shape_string, to_proto
 from caffe_torch.blob import from_proto as blob_values
 from caffe_torch.graph import Graph, Node
 from caffe_torch.layers import Layer
@@ -261,7 +261,8 @@ class Net:
 
         for layer in upgrade.read_model(path).layer:
             shapes = [proto_shape(blob) for blob in layer.blobs]
-            self._copy_layer(layer.name, shapes, layer, assign)
+            legacy = any(map(is_legacy, layer.blobs))
+            self._copy_layer(layer.name, shapes, layer, assign, legacy)
 
     def share_from(self, other: "Net") -> None:
         """Use the other net's parameters in the layers of the same names.
@@ -289,6 +290,7 @@ class Net:
         shapes: Sequence[tuple[int, ...]],
         source: Any,
         assign: Callable[[Parameter, int, Any], None],
+        legacy: bool = False,
     ) -> None:
         target = self._by_name.get(name)
         if target is None:
@@ -303,7 +305,7 @@ class Net:
                 "to learn it from scratch",
             )
         for i, (blob, shape) in enumerate(zip(blobs, shapes, strict=True)):
-            if not _same_shape(blob.shape, shape):
+            if not _same_shape(blob.shape, shape, legacy):
                 raise FatalError(
                     "net.cpp:759",
                     f"Cannot copy param {i} weights from layer '{name}'; shape mismatch.  Source "
@@ -314,9 +316,7 @@ class Net:
             assign(blob, i, source)
 
 
-def _same_shape(target: Sequence[int], source: Sequence[int]) -> bool:
-    """Equal, or equal but for the leading ones of a legacy 4-d source."""
-    missing = len(source) - len(target)
-    if missing > 0 and all(dim == 1 for dim in source[:missing]):
-        source = source[missing:]
-    return tuple(target) == tuple(source)
+def _same_shape(target: Sequence[int], source: Sequence[int], legacy: bool) -> bool:
+    """Equal; a legacy source has four dimensions, with ones before those of the target."""
+    ones = [1] * (4 - len(target)) if legacy else []
+    return [*ones, *target] == list(source)

@@ -219,19 +219,20 @@ class Solver:
         if p.display and self.iter % p.display == 0:
             info("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {number(rate)}")
         learned = self.net.learned
-        on = [i for i, item in enumerate(learned) if item.blob.gradient is not None]
-        gradients = [g for item in learned if (g := item.blob.gradient) is not None]
-        if not gradients:
+        if not learned:
             return
-        data = [self._tensors[i] for i in on]
         with torch.no_grad():
+            gradients = [
+                torch.zeros_like(item.blob.tensor) if (g := item.blob.gradient) is None else g
+                for item in learned  # a frozen one too: it decays, and its history goes on
+            ]
             self._clip(gradients)
             if p.iter_size > 1:
                 torch._foreach_mul_(gradients, 1 / p.iter_size)
-            self._regularize(gradients, data, [learned[i].decay_mult for i in on])
-            rates = [rate * learned[i].lr_mult for i in on]
-            self._rule.update(gradients, rates, self.iter, on)
-            torch._foreach_sub_(data, gradients)
+            self._regularize(gradients, [item.decay_mult for item in learned])
+            rates = [rate * item.lr_mult for item in learned]
+            self._rule.update(gradients, rates, self.iter)
+            torch._foreach_sub_(self._tensors, gradients)
 
     def _clip(self, gradients: list[torch.Tensor]) -> None:
         """Scale all gradients down to an L2 norm of clip_gradients, if theirs is larger."""
@@ -249,10 +250,8 @@ class Solver:
             )
             torch._foreach_mul_(gradients, scale)
 
-    def _regularize(
-        self, gradients: list[torch.Tensor], data: list[torch.Tensor], mults: list[float]
-    ) -> None:
-        p = self.param
+    def _regularize(self, gradients: list[torch.Tensor], mults: list[float]) -> None:
+        p, data = self.param, self._tensors
         if not p.weight_decay:
             return
         decays = [p.weight_decay * mult for mult in mults]

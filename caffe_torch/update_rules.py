@@ -32,11 +32,11 @@ class Rule:
         self.param = param
         self.history: Tensors = [torch.zeros_like(t) for _ in range(self.slots) for t in tensors]
 
-    def update(self, gradients: Tensors, rates: list[float], iteration: int, on: list[int]) -> None:
-        """Turn the gradients of the parameters `on` (their indices) into updates, in place."""
-        slots = len(self.history) // self.slots
-        history = [[self.history[s * slots + i] for i in on] for s in range(self.slots)]
-        self.compute(gradients, rates, iteration, *history)
+    def update(self, gradients: Tensors, rates: list[float], iteration: int) -> None:
+        """Turn the gradients of all parameters into updates, in place."""
+        n = len(gradients)
+        slots = (self.history[s * n : (s + 1) * n] for s in range(self.slots))
+        self.compute(gradients, rates, iteration, *slots)
 
     def compute(self, g: Tensors, rates: list[float], iteration: int, *history: Tensors) -> None:
         """The rule itself."""

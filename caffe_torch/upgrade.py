@@ -23,6 +23,7 @@ _V1_NAMES = {
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
 }
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 
 
@@ -42,7 +43,17 @@ def read_model(path: str) -> Any:
     Raises:
         FatalError: the file is missing, damaged, or HDF5.
     """
-    if path.endswith(".h5"):
+    try:
+        with Path(path).open("rb") as file:
+            is_hdf5 = file.read(len(_HDF5)) == _HDF5
+    except OSError as error:
+        reason = "File not found" if isinstance(error, FileNotFoundError) else error.strerror
+        raise FatalError(
+            "net.cpp:794",
+            f"Check failed: file_hid >= 0 (-1 vs. 0) Couldn't open {path} ({reason}: {path}; give "
+            "a readable .caffemodel)",
+        ) from None
+    if is_hdf5:
         raise FatalError(
             "net.cpp:770",
             f"{path} is an HDF5 model: this engine reads BINARYPROTO .caffemodel files; save the "
