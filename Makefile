@@ -28,7 +28,7 @@ endif
 
 .PHONY: always help setup setup-dev caffe data-mnist data-cifar10 data-cifar100 data-svhn \
 	reproduce-mnist reproduce-cifar reproduce-svhn search-mnist search-mnist-v1 search-cifar10 \
-	search-svhn doctor test test-full check format clean
+	search-svhn stability transfer doctor test test-full check docs format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-30s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ $(VENV)/ready: $(SOURCES_OF_SETUP)
 
 $(VENV)/ready-dev: $(SOURCES_OF_SETUP)
 	@$(PYTHON) tools/setup_env.py --venv $(VENV) --extra dev
+	@touch $(VENV)/ready $@
+
+$(VENV)/ready-docs: $(SOURCES_OF_SETUP)
+	@$(PYTHON) tools/setup_env.py --venv $(VENV) --extra docs
 	@touch $(VENV)/ready $@
 
 caffe: ## fetch real Caffe (CPU, from Debian's packages) into .caffe
@@ -65,6 +69,16 @@ reproduce-cifar reproduce-svhn: ## the same for CIFAR-10 and SVHN (DATA_DIR: you
 search-mnist search-mnist-v1 search-cifar10 search-svhn: setup ## the search alone; -v1 is the first version's own space
 	@$(BIN)/metaqnn search $(@:search-%=%) $(CHOICES)
 
+stability: setup ## ten searches on a tenth of SVHN, and how far they spread (BUDGET, SEED, DATA_DIR)
+	@$(BIN)/metaqnn stability --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS)) \
+		$(if $(SLOTS_PER_GPU),--slots-per-gpu $(SLOTS_PER_GPU)) \
+		$(if $(CPU_SLOTS),--cpu-slots $(CPU_SLOTS)) $(if $(THREADS),--threads $(THREADS))
+
+transfer: setup ## the best net of a finished run on other data sets, Table 5 (RUN, DATA_DIR)
+	@$(if $(RUN),,echo "make transfer: name a finished run with RUN=..." >&2; exit 2)
+	@$(BIN)/metaqnn transfer $(RUN) $(if $(GPUS),--gpus $(GPUS)) $(if $(THREADS),--threads $(THREADS))
+
 doctor: setup ## is this machine ready for a run?
 	@$(BIN)/metaqnn doctor mnist --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) \
 		$(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS)) \
@@ -84,6 +98,11 @@ test: check ## lint, types and the fast tests, against real Caffe where it can b
 test-full: setup-dev ## the slow suites: crashes, long conformance, a whole run
 	@bash tools/get_caffe.sh .caffe || echo "no real Caffe here: the conformance tests will skip"
 	@$(BIN)/python -m pytest -m slow tests
+
+docs: $(VENV)/ready-docs ## build the documentation into build/docs, its links checked
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -E \
+		-d build/docs-doctrees docs build/docs
+	@echo "docs: build/docs/index.html"
 
 format: setup-dev ## format the sources and sort their imports
 	@$(BIN)/ruff check --fix .

@@ -50,6 +50,14 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _shape(text: str) -> tuple[int, int, int]:
+    sides = _listed(text)
+    if len(sides) != 3 or not all(side.isdecimal() for side in sides):
+        raise DataError(f"--shape {text}: name channels, height and width, as 3,32,32")
+    channels, height, width = map(int, sides)
+    return channels, height, width
+
+
 @app.command()
 def main_command(
     dataset: Annotated[Dataset, typer.Argument(help="idx: any data set of four IDX files.")],
@@ -80,6 +88,9 @@ def main_command(
         str | None, typer.Option(help=f"Steps in order, of: {', '.join(STEPS)}; or {NONE}.")
     ] = None,
     pad: Annotated[int, typer.Option(help="Border of the training images, in pixels.")] = 0,
+    shape: Annotated[
+        str | None, typer.Option(help="As 3,32,32: centred on black, grey ones in every channel.")
+    ] = None,
     floats: Annotated[
         bool | None, typer.Option("--float/--uint8", help="Records where nothing is normalized.")
     ] = None,
@@ -100,6 +111,7 @@ def main_command(
             "" if normalize == NONE else normalize
         ),
         "parts": None if parts is None else _listed(parts),
+        "shape": None if shape is None else _shape(shape),
     }  # fmt: skip
     four = {
         "--train-images": train_images, "--train-labels": train_labels,

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.errors import DataError
 from data_prep.splits import Indices
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -66,3 +67,40 @@ class JoinedImages:
             if mine.any():
                 out[mine] = part.take(numbers[mine] - self.starts[number])
         return out
+
+
+class CentredImages:
+    """Images on black ones of another shape: centred, and grey in every channel.
+
+    Of an odd number of rows or columns left over, the smaller half comes first.
+
+    Raises:
+        DataError: if an image does not fit.
+    """
+
+    def __init__(self, images: Images, shape: Shape) -> None:
+        self.images, self._shape = images, shape
+        channels, height, width = images.shape
+        if height > shape[1] or width > shape[2] or channels not in (1, shape[0]):
+            raise DataError(
+                f"images of shape {_times(images.shape)} do not fit into {_times(shape)}; choose "
+                "at least their height and width, and their channels or, for grey ones, any"
+            )
+
+    @property
+    def shape(self) -> Shape:
+        return self._shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, numbers: Indices) -> NDArray[np.uint8]:
+        _, height, width = self.images.shape
+        out = np.zeros((len(numbers), *self._shape), np.uint8)
+        top, left = (self._shape[1] - height) // 2, (self._shape[2] - width) // 2
+        out[:, :, top : top + height, left : left + width] = self.images.take(numbers)
+        return out
+
+
+def _times(shape: Shape) -> str:
+    return "×".join(map(str, shape))

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -88,6 +88,11 @@ class Manifest:
     means: dict[str, Mean]
     preprocessing: list[str]
     versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as JSON has it."""
+        plain: dict[str, Any] = json.loads(_ADAPTER.dump_json(self))
+        return plain
 
 
 _ADAPTER = TypeAdapter(Manifest)

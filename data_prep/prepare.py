@@ -20,7 +20,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from data_prep.files import require_space, sha256
 from data_prep.folders import finished, publish, versions
 from data_prep.hdf5_writer import disk_bytes as hdf5_bytes
 from data_prep.hdf5_writer import write_hdf5
-from data_prep.images import Images
+from data_prep.images import CentredImages, Images
 from data_prep.lmdb_writer import Chunk, write_lmdb, write_mean
 from data_prep.lmdb_writer import disk_bytes as lmdb_bytes
 from data_prep.manifest import Database, Manifest, Mean, Parameter, folder_name
@@ -85,18 +85,23 @@ class _Records:
 
 def _parameters(recipe: Recipe, content: str) -> dict[str, Parameter]:
     """All that makes a folder differ from another of the same data set."""
+    shape = {} if recipe.shape is None else {"shape": "×".join(map(str, recipe.shape))}
     return {
         "content": content, "seed": recipe.seed, "validation": recipe.validation,
         "split": recipe.split, "subset": recipe.subset, "svhn": recipe.svhn,
         "labels": recipe.labels, "normalize": " ".join(recipe.normalize), "pad": recipe.pad,
-        "floats": recipe.as_float, "parts": " ".join(recipe.parts), "hdf5": recipe.hdf5,
+        "floats": recipe.as_float, "parts": " ".join(recipe.parts), "hdf5": recipe.hdf5, **shape,
     }  # fmt: skip
 
 
 def _preprocessing(recipe: Recipe) -> list[str]:
     """What was done to the pixels, and what is left to the net, one line each."""
     border = Normalization(recipe.normalize).pad_value
-    lines = list(Normalization(recipe.normalize).description)
+    lines = []
+    if recipe.shape:
+        shape = "×".join(map(str, recipe.shape))
+        lines.append(f"images were centred on black ones of {shape}, grey in every channel")
+    lines += Normalization(recipe.normalize).description
     if not recipe.normalize:
         lines += [
             "the databases hold the original pixels, as "
@@ -141,12 +146,20 @@ def prepare(
     def fill(folder: Path) -> Manifest:
         workspace = folder / WORKSPACE
         workspace.mkdir()
-        examples = data.read(workspace)
+        examples = _shaped(data.read(workspace), recipe)
         manifest = _Writer(folder, recipe, examples, progress).write(data, name, parameters)
         shutil.rmtree(workspace)
         return manifest
 
     return publish(out, name, fill)
+
+
+def _shaped(examples: Examples, recipe: Recipe) -> Examples:
+    """Examples whose images have the recipe's shape."""
+    if recipe.shape is None:
+        return examples
+    training, test = (CentredImages(x, recipe.shape) for x in (examples.training, examples.test))
+    return replace(examples, training=training, test=test)
 
 
 class _Writer:

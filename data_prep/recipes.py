@@ -48,6 +48,8 @@ class Recipe:
         normalize: steps of `data_prep.normalize`, in order; without any, the databases hold the
             original uint8 pixels.
         pad: border in pixels around the images of train and train_full, for random crops.
+        shape: channels, height and width in which the images are written: centred on black, grey
+            ones in every channel; None leaves them as they are.
         floats: float32 records even where nothing is normalized.
         parts: which databases are written; named in any order, once or more.
         hdf5: whether HDF5 files are written as well.
@@ -64,6 +66,7 @@ class Recipe:
     labels: Labels | None = None
     normalize: tuple[str, ...] = ()
     pad: int = 0
+    shape: tuple[int, int, int] | None = None
     floats: bool = False
     parts: tuple[Part, ...] = PARTS
     hdf5: bool = False
@@ -86,6 +89,9 @@ class Recipe:
                 self.subset is not None and self.subset < 1
             ),
             f"pad {self.pad} is negative; choose 0 or more pixels": self.pad < 0,
+            f"shape {self.shape}: choose at least 1 channel, row and column": (
+                self.shape is not None and min(self.shape) < 1
+            ),
             f"no part to write; choose of {', '.join(PARTS)}": not self.parts,
             f"pad {self.pad}: a border is for train and train_full; name one of these parts": (
                 self.pad > 0 and written.isdisjoint(("train", "train_full"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
+from fractions import Fraction
 
 from prototxt_gen.notation import (
     Architecture,
@@ -22,12 +24,16 @@ class DropoutRule(StrEnum):
         counts the copy of the last layer in the termination state (so that some nets never
         reach ratio 0.5).
     AFTER_FC: ratio 0.5 after each FC (the first version's MNIST nets, its appendix C).
+    RAMP_30, RAMP_40: where RELEASED has them, with ratios that rise evenly from 0.3 or 0.4 to 0.5,
+        rounded to tenths: as in all ten published MNIST nets.
     NONE: no dropout.
     """
 
     PAPER = "paper"
     RELEASED = "released"
     AFTER_FC = "after_fc"
+    RAMP_30 = "ramp_0.3"
+    RAMP_40 = "ramp_0.4"
     NONE = "none"
 
 
@@ -40,6 +46,17 @@ def _count_released(hidden: tuple[Layer, ...]) -> int:
     return (len(hidden) + 1 - gap - fc) // 2 + fc
 
 
+_LOWEST_TENTHS = {DropoutRule.RAMP_30: 3, DropoutRule.RAMP_40: 4}
+
+
+def _on_ramp(lowest: int, number: int, count: int) -> Dropout:
+    """The `number`-th of `count` ratios from `lowest` tenths to five, rounded half up."""
+    if count == 1:
+        return Dropout(5, 5)
+    tenths = Fraction(lowest) + Fraction((5 - lowest) * (number - 1), count - 1)
+    return Dropout(math.floor(tenths + Fraction(1, 2)), 5)
+
+
 def place_dropout(architecture: Architecture, rule: DropoutRule) -> Architecture:
     """The architecture with its dropout layers placed anew by a rule."""
     hidden = architecture.without_dropout().layers[:-1]
@@ -50,7 +67,7 @@ def place_dropout(architecture: Architecture, rule: DropoutRule) -> Architecture
         is_fc = isinstance(layer, FullyConnected)
         if rule is DropoutRule.PAPER:
             wanted = position % 2 == 0
-        elif rule is DropoutRule.RELEASED:
+        elif rule is DropoutRule.RELEASED or rule in _LOWEST_TENTHS:
             wanted = position % 2 == 0 or is_fc
         else:
             wanted = rule is DropoutRule.AFTER_FC and is_fc
@@ -62,5 +79,9 @@ def place_dropout(architecture: Architecture, rule: DropoutRule) -> Architecture
         layers.append(layer)
         if position in places:
             index = places.index(position) + 1
-            layers.append(Dropout(1, 1) if rule is DropoutRule.AFTER_FC else Dropout(index, count))
+            if rule in _LOWEST_TENTHS:
+                layers.append(_on_ramp(_LOWEST_TENTHS[rule], index, len(places)))
+            else:
+                after_fc = rule is DropoutRule.AFTER_FC
+                layers.append(Dropout(1, 1) if after_fc else Dropout(index, count))
     return Architecture((*layers, Softmax(architecture.classes)))

@@ -51,7 +51,8 @@ class NetStyle:
     """What the notation leaves open about a net's layers.
 
     `gap_kernel` is the side of the window that the released form of GAP averages over; None
-    averages over the whole blob.
+    averages over the whole blob. `head` ends the names of the layers whose
+    outputs are the classes, so that `caffe train -weights` leaves them as they are filled.
     """
 
     padding: Padding = Padding.SAME
@@ -59,6 +60,7 @@ class NetStyle:
     gap: GapForm = GapForm.PAPER
     gap_kernel: int | None = None
     weight_filler: str = "xavier"
+    head: str = ""
 
 
 class _Chain:
@@ -68,6 +70,7 @@ class _Chain:
         self.net = caffe_pb2.NetParameter(name=name)
         self.style = style
         self.top = "data"
+        self.dropouts = 0
 
     def add(
         self, name: str, type_: str, *, in_place: bool = False, bottoms: tuple[str, ...] = ()
@@ -105,8 +108,14 @@ class _Chain:
             param.kernel_size, param.stride = size, stride
 
 
-def _add_data(net: caffe_pb2.NetParameter, data: DataSource, phase: str) -> None:
-    layer = net.layer.add(name="data", type="Data", top=("data", "label"))
+def add_data(
+    net: caffe_pb2.NetParameter,
+    data: DataSource,
+    phase: str,
+    tops: tuple[str, str] = ("data", "label"),
+) -> None:
+    """Append the Data layer of a phase, TRAIN or TEST; `tops` name its images and its labels."""
+    layer = net.layer.add(name="data", type="Data", top=tops)
     layer.include.add(phase=caffe_pb2.Phase.Value(phase))
     train = phase == "TRAIN"
     layer.data_param.source = data.train if train else data.test
@@ -136,11 +145,12 @@ def _add_layer(chain: _Chain, layer: Layer, position: int, side: int, after_gap:
             chain.activate(f"act{position}")
         case Dropout():
             # Never in place: Caffe's ELU needs its own output for the backward pass.
-            param = chain.add(f"drop{layer.index}", "Dropout").dropout_param
+            chain.dropouts += 1
+            param = chain.add(f"drop{chain.dropouts}", "Dropout").dropout_param
             param.dropout_ratio = float(layer.ratio)
         case GlobalAveragePooling(classes):
-            chain.convolve(f"gap{position}_conv", classes, 1, 1, 0)
             released = chain.style.gap is GapForm.RELEASED
+            chain.convolve(f"gap{position}_conv{chain.style.head}", classes, 1, 1, 0)
             if released:
                 chain.activate(f"gap{position}_act")
             kernel = chain.style.gap_kernel or side
@@ -150,7 +160,7 @@ def _add_layer(chain: _Chain, layer: Layer, position: int, side: int, after_gap:
                 # The averages are the scores; as N×classes, since Softmax's axis is 1 either way.
                 chain.add("scores", "Flatten")
             else:
-                chain.multiply("scores", classes)
+                chain.multiply(f"scores{chain.style.head}", classes)
 
 
 def net_text(
@@ -172,8 +182,8 @@ def net_text(
         ShapeError: if a layer does not fit its input.
     """
     chain = _Chain(name, style)
-    _add_data(chain.net, data, "TRAIN")
-    _add_data(chain.net, data, "TEST")
+    add_data(chain.net, data, "TRAIN")
+    add_data(chain.net, data, "TEST")
     side, position, after_gap = image[1], 0, False
     for cost in costs(architecture, image, style.padding, style.gap):
         if not isinstance(cost.layer, Dropout):

@@ -48,6 +48,8 @@ def check_before_finals(driver: Driver) -> None:
         net = section.net.notation if isinstance(section, Published) else smallest
         try:  # other preparations have the same test images
             final_plan(experiment, driver.data, parse(net), section, None)
+            if section is experiment.final and experiment.grid:
+                final_plan(experiment, driver.data, parse(net), section, None, tuning=True)
         except (BatchError, ShapeError) as error:
             raise type(error)(f"{name}: {error}") from None
 

@@ -10,9 +10,20 @@ import typer
 from data_prep.errors import DataError
 from prototxt_gen.notation import NotationError
 from prototxt_gen.shapes import ShapeError
-from reproduce.commands import data, exchange, published, reading, running
+from reproduce.commands import (
+    data,
+    exchange,
+    published,
+    reading,
+    report,
+    running,
+    stability,
+    tables,
+    transfer,
+)
 from reproduce.experiments.schema import ExperimentError
 from reproduce.nets import BatchError
+from reproduce.published_files import PublishedFileError
 from reproduce.results.predictions import PredictionError
 from reproduce.run import RunError
 from reproduce.search.cost_cap import CostCapError
@@ -35,6 +46,7 @@ _EXPECTED = (
     NotationError,
     PredictionError,
     PreflightError,
+    PublishedFileError,
     RayError,
     ReleasedFileError,
     ReplayMemoryError,
@@ -60,10 +72,14 @@ _SEARCH = "The search alone; `reproduce` with the same choices goes on to the fi
 app.command("reproduce", help=_REPRODUCE)(running.starting(finals=True))
 app.command("search", help=_SEARCH)(running.starting(finals=False))
 app.command()(published.train_published)
+app.command()(published.published)
+app.command()(transfer.transfer)
+app.command()(stability.stability)
 app.command()(running.resume)
 app.command()(running.stop)
-for _command in (reading.status, reading.space, reading.doctor, reading.tables, reading.verify):
+for _command in (reading.status, reading.space, reading.doctor, tables.tables, reading.verify):
     app.command()(_command)
+app.command()(report.report)
 app.add_typer(data.app, name="data")
 app.command("import")(exchange.import_)
 app.command()(exchange.export)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy as np
 from data_prep.datasets import DataSet, locate
 from data_prep.manifest import Manifest
 from data_prep.prepare import prepare
-from data_prep.recipes import Recipe
+from data_prep.recipes import Dataset, Recipe
 from reproduce.display import Display
-from reproduce.experiments.schema import Experiment, FinalTraining
+from reproduce.experiments.schema import Data, Experiment, FinalTraining
 from reproduce.kept_models import KeptModels
 from reproduce.nets import PreparedData
 from reproduce.options import Options
@@ -81,6 +80,23 @@ def kept_by_cap(experiment: Experiment, agent: Agent) -> dict[str, float | str] 
     return {"of": cap.of, "at_most": cap.at_most, "low": low, "high": high, "architectures": total}
 
 
+def compare(said: Data, manifest: Manifest) -> None:
+    """Find that prepared data is what an experiment says.
+
+    Raises:
+        RunError: naming the field and both values.
+    """
+    found = {name: database.records for name, database in manifest.databases.items()}
+    for what, one, other in (
+        ("image", said.image, manifest.shape),
+        ("classes", said.classes, manifest.classes),
+        ("train_images", said.train_images, found["train_full"]),
+        ("test_images", said.test_images, found["test"]),
+    ):
+        if one != other:
+            raise RunError(f"the experiment says data.{what} {one}, the data has {other}")
+
+
 class Driver:
     """One run under way."""
 
@@ -97,8 +113,9 @@ class Driver:
         self.experiment, self.folder, self.memory = experiment, folder, memory
         self.caffe, self.options, self.display, self.agent = caffe, options, display, agent
         self.pace = RunPace(experiment)
-        self.located: dict[Recipe, DataSet] = {}
-        self.others: dict[Recipe, PreparedData] = {}
+        self.user_files: Path | None = None
+        self.located: dict[tuple[str, Recipe], DataSet] = {}
+        self.others: dict[tuple[str, Recipe], PreparedData] = {}
         self.again = 0  # samples of trained nets since the last new one
 
     def announce(self, kept: dict[str, float | str] | None) -> None:
@@ -145,31 +162,36 @@ class Driver:
         said = experiment.data
         self.display.line("Data:")
         self.user_files = Path(user_files) if user_files else None
-        manifest = self._prepared(said.recipe(experiment.seed, experiment.budget.train_subset))
+        manifest = self._prepared(
+            said.dataset, said.recipe(experiment.seed, experiment.budget.train_subset)
+        )
         self.data = PreparedData.beside(self.folder, data, manifest)
-        self._compare(manifest)
-        self.memory.put(data=json.loads(json.dumps(asdict(manifest))))
+        compare(said, manifest)
+        self.memory.put(data=manifest.to_json())
 
-    def locate(self, recipe: Recipe) -> DataSet:
-        """The files of the experiment's data set that a recipe reads; none is fetched yet.
+    def locate(self, recipe: Recipe, dataset: Dataset | None = None) -> DataSet:
+        """The files of a data set, the experiment's own or another, that a recipe reads.
+
+        None is fetched yet.
 
         Raises:
             DataError: if the user's folder lacks one.
         """
-        if recipe not in self.located:  # the user's files are hashed
-            self.located[recipe] = locate(
-                self.experiment.data.dataset,
+        name = dataset or self.experiment.data.dataset
+        if (name, recipe) not in self.located:  # the user's files are hashed
+            self.located[name, recipe] = locate(
+                name,
                 recipe,
                 data_dir=self.user_files,
                 cache=self.options.cache,
                 progress=self.display.data_step,
             )
-        return self.located[recipe]
+        return self.located[name, recipe]
 
-    def _prepared(self, recipe: Recipe) -> Manifest:
-        """The experiment's data set by a recipe; prepared unless it is there."""
-        step = self.display.data_step
-        manifest = prepare(self.locate(recipe), recipe, self.options.data, progress=step)
+    def _prepared(self, dataset: Dataset, recipe: Recipe) -> Manifest:
+        """A data set by a recipe; prepared unless it is there."""
+        files = self.locate(recipe, dataset)
+        manifest = prepare(files, recipe, self.options.data, progress=self.display.data_step)
         counts = ", ".join(f"{name} {db.records:,}" for name, db in manifest.databases.items())
         self.display.line(f"    {self.options.data / manifest.folder}: {counts}")
         return manifest
@@ -183,25 +205,34 @@ class Driver:
         recipe = self.experiment.recipe_of(section)
         if recipe is None:
             return self.data
-        if recipe not in self.others:
-            self.display.line("Data of the final trainings:")
-            manifest = self._prepared(recipe)
-            self.memory.put(final_data=json.loads(json.dumps(asdict(manifest))))
-            others = PreparedData.beside(self.folder, self.options.data, manifest)
-            self.others[recipe] = others
-        return self.others[recipe]
+        data = self.prepared("Data of the final trainings:", self.experiment.data.dataset, recipe)
+        self.memory.put(final_data=data.manifest.to_json())
+        return data
 
-    def _compare(self, manifest: Manifest) -> None:
-        said = self.experiment.data
-        found = {name: database.records for name, database in manifest.databases.items()}
-        for what, one, other in (
-            ("image", said.image, manifest.shape),
-            ("classes", said.classes, manifest.classes),
-            ("train_images", said.train_images, found["train_full"]),
-            ("test_images", said.test_images, found["test"]),
-        ):
-            if one != other:
-                raise RunError(f"the experiment says data.{what} {one}, the data has {other}")
+    def tuning_data(self, section: FinalTraining) -> PreparedData:
+        """The training and validation parts, prepared as a final training's images are.
+
+        Raises:
+            DataError: if they cannot be had or prepared.
+        """
+        recipe = self.experiment.recipe_of(section)
+        if recipe is None:
+            return self.data
+        recipe = replace(recipe, parts=("train", "val"))
+        return self.prepared("Data of the tuning:", self.experiment.data.dataset, recipe)
+
+    def prepared(self, heading: str, dataset: Dataset, recipe: Recipe) -> PreparedData:
+        """A data set by a recipe, as seen from the run's folder; prepared unless it is there.
+
+        Raises:
+            DataError: if it cannot be had or prepared.
+        """
+        if (dataset, recipe) not in self.others:
+            self.display.line(heading)
+            manifest = self._prepared(dataset, recipe)
+            others = PreparedData.beside(self.folder, self.options.data, manifest)
+            self.others[dataset, recipe] = others
+        return self.others[dataset, recipe]
 
     def search(self) -> None:
         """Run or resume the search.

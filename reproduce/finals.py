@@ -14,12 +14,14 @@ import numpy as np
 from prototxt_gen.notation import parse
 from reproduce.before_finals import check_cost, final_slot, measure_pace
 from reproduce.driver import Driver
-from reproduce.experiments.schema import FinalTraining
+from reproduce.experiments.schema import Experiment, FinalTraining
 from reproduce.nets import PreparedData, final_plan
 from reproduce.results.ensemble import Member, evaluate
 from reproduce.results.predictions import PredictionError, predict
 from reproduce.results.top_models import top_id, top_trials, validation_accuracy
+from reproduce.results.tuning import best_point, tuning_id
 from reproduce.run import RunError
+from reproduce.search.replay_memory import Trial
 from reproduce.search.space import SearchSpace
 from reproduce.training.executors import Job
 from reproduce.training.outcome import Outcome, TrialResult
@@ -28,8 +30,21 @@ from reproduce.training.trial import CAN_BE_TRIED_AGAIN, run_trial
 
 
 @dataclass(frozen=True)
-class _Final:
-    """A final training: what and how; of a net of the search its learning rate and space too."""
+class Final:
+    """A final training.
+
+    Attributes:
+        id: how the replay memory and the tables know it.
+        architecture: the net, in its notation.
+        section: how it is trained.
+        rate: of a net of the search the learning rate that it was trained with there.
+        data: what on.
+        space: where a net of the search was sampled.
+        experiment: the run's, or the same on another data set.
+        weights: a `.caffemodel` to start from, relative to the run's folder; the layers whose
+            outputs are the classes start anew.
+        tuning: on the training part, to be compared by validation accuracy.
+    """
 
     id: str
     architecture: str
@@ -37,6 +52,14 @@ class _Final:
     rate: float | None
     data: PreparedData
     space: SearchSpace | None
+    experiment: Experiment
+    weights: str | None = None
+    tuning: bool = False
+
+    @property
+    def images(self) -> int:
+        """How many images it is trained on."""
+        return self.data.records("train" if self.tuning else "train_full")
 
 
 def final_folder(run_folder: Path, id_: str) -> Path:
@@ -56,69 +79,132 @@ def train_finals(driver: Driver) -> list[str]:
         RunError: if it was stopped, or takes more than 30 days, unless `options.yes`.
         PreflightError: if the trainer does not work.
     """
-    waiting = _waiting(driver)
+    failures = train_all(driver, _tuning(driver))
+    failures += train_all(driver, _waiting(driver))
+    return failures + evaluate_top_models(driver)
+
+
+def train_all(driver: Driver, waiting: list[Final]) -> list[str]:
+    """Train nets one after the other; one that fails keeps no other from being trained.
+
+    Returns:
+        A line for each training that failed.
+
+    Raises:
+        RunError: if it was stopped, or takes more than 30 days, unless `options.yes`.
+        PreflightError: if the trainer does not work.
+    """
     failures = []
     if waiting:
         middle = sorted(waiting, key=lambda final: _macs(driver, final))[len(waiting) // 2]
         work = _macs(driver, middle) * middle.section.batch
         measure_pace(driver, _job(driver, middle), middle.data, work)
         check_cost(driver, sum(_seconds(driver, final) for final in waiting))
+    waiting = list(waiting)
     while waiting:
         seconds = sum(_seconds(driver, final) for final in waiting)
         if failure := _train(driver, waiting.pop(0), seconds):
             failures.append(failure)
-    return failures + evaluate_top_models(driver)
+    return failures
 
 
-def _waiting(driver: Driver) -> list[_Final]:
+def _waiting(driver: Driver) -> list[Final]:
     experiment, done = driver.experiment, driver.memory.finals()
     waiting = [
-        _Final(net.id, net.net.notation, net, None, driver.data_of(net), None)
+        Final(net.id, net.net.notation, net, None, driver.data_of(net), None, experiment)
         for net in experiment.published
         if net.id not in done
     ]
-    section = experiment.final
-    if section is not None and experiment.q_learning.stages:
-        tops = top_trials(driver.memory.trials(), section.top)
-        if not tops:
-            driver.display.line("Final training: no net of the search finished, none to train")
-        for place, trial in enumerate(tops, 1):
-            if (id_ := top_id(place)) not in done:
-                rate = trial.result.learning_rate if trial.result else None
-                data, space = driver.data_of(section), driver.agent.space
-                waiting.append(_Final(id_, trial.architecture, section, rate, data, space))
+    waiting += [_top(driver, place, trial) for place, trial in _tops(driver)]
     return waiting
 
 
-def _macs(driver: Driver, final: _Final) -> int:
+def _tops(driver: Driver) -> list[tuple[int, Trial]]:
+    """The search's best nets whose final training is not done, with their places."""
+    section, done = driver.experiment.final, driver.memory.finals()
+    if section is None or not driver.experiment.q_learning.stages:
+        return []
+    tops = top_trials(driver.memory.trials(), section.top)
+    if not tops:
+        driver.display.line("Final training: no net of the search finished, none to train")
+    return [(place, trial) for place, trial in enumerate(tops, 1) if top_id(place) not in done]
+
+
+def _top(driver: Driver, place: int, trial: Trial) -> Final:
+    """The final training of a net of the search, with the hyperparameters chosen for it."""
+    section = driver.experiment.final
+    assert section is not None, "there are no top models without"  # noqa: S101
+    chosen = best_point(driver.experiment, driver.memory.finals(), place)
+    if chosen is not None:
+        section = section.model_copy(update=chosen.changes)
+        driver.display.line(f"Tuning of {top_id(place)}: {chosen}")
+        tuned = driver.memory.get("tuned") or {}
+        driver.memory.put(tuned={**tuned, top_id(place): str(chosen)})
+    return Final(
+        top_id(place),
+        trial.architecture,
+        section,
+        trial.result.learning_rate if trial.result else None,
+        driver.data_of(section),
+        driver.agent.space,
+        driver.experiment,
+    )
+
+
+def _tuning(driver: Driver) -> list[Final]:
+    """The points of the grid that are still to be tried for each of the top models."""
+    experiment, done = driver.experiment, driver.memory.finals()
+    section, tuning = experiment.final, experiment.tuning
+    if section is None or tuning is None or not experiment.grid:
+        return []
+    return [
+        Final(
+            id_,
+            trial.architecture,
+            section.model_copy(update={"epochs": tuning.epochs, **changes}),
+            trial.result.learning_rate if trial.result else None,
+            driver.tuning_data(section),
+            driver.agent.space,
+            experiment,
+            tuning=True,
+        )
+        for place, trial in _tops(driver)
+        for number, changes in enumerate(experiment.grid, 1)
+        if (id_ := tuning_id(place, number)) not in done
+    ]
+
+
+def _macs(driver: Driver, final: Final) -> int:
     return driver.pace.macs(final.architecture, final.section.padding)
 
 
-def _seconds(driver: Driver, final: _Final) -> float:
-    images = final.data.records("train_full")
-    return driver.pace.training_seconds(_macs(driver, final), final.section.epochs, images)
+def _seconds(driver: Driver, final: Final) -> float:
+    macs, epochs = _macs(driver, final), final.section.epochs
+    return driver.pace.training_seconds(macs, epochs, final.images)
 
 
-def _job(driver: Driver, final: _Final) -> Job:
+def _job(driver: Driver, final: Final) -> Job:
     plan = final_plan(
-        driver.experiment,
+        final.experiment,
         final.data,
         parse(final.architecture),
         final.section,
         final.rate,
         final.space,
+        head="" if final.weights is None else f"_{final.experiment.data.dataset}",
+        tuning=final.tuning,
     )
-    recipe = replace(plan.recipe, keep_snapshot=True)
+    recipe = replace(plan.recipe, keep_snapshot=True, weights=final.weights)
     folder = final_folder(driver.folder, final.id)
     return Job(final.id, folder, driver.folder, plan.net, recipe, driver.caffe)
 
 
-def _train(driver: Driver, final: _Final, seconds_left: float) -> str | None:
+def _train(driver: Driver, final: Final, seconds_left: float) -> str | None:
     """Train one net; what can be tried again is kept as a failure, and a line says so."""
-    images = final.data.records("train_full")
+    what = "Training" if final.tuning else "Final training"
     driver.display.heading(
-        f"Final training of {final.id}: {final.architecture}, {final.section.epochs} epochs "
-        f"of all {images:,} images",
+        f"{what} of {final.id}: {final.architecture}, {final.section.epochs} epochs of "
+        f"{'' if final.tuning else 'all '}{final.images:,} images",
         seconds_left,
     )
     job = _job(driver, final)
@@ -132,6 +218,9 @@ def _train(driver: Driver, final: _Final, seconds_left: float) -> str | None:
         for name in ("result.json", "processes.jsonl"):
             (job.folder / name).unlink(missing_ok=True)
         return f"final training of {final.id} failed: {result.outcome} ({result.message})"
+    if result.outcome is Outcome.FINISHED and result.seconds > 0:
+        epochs = len(result.accuracies)
+        driver.pace.final_trained(_macs(driver, final), epochs, final.images, result.seconds)
     failures.pop(final.id, None)
     with driver.memory.transaction():
         driver.memory.record_final(final.id, final.architecture, result)

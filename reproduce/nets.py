@@ -9,11 +9,20 @@ from pathlib import Path
 from data_prep.manifest import Manifest
 from prototxt_gen.dropout import place_dropout
 from prototxt_gen.net import DataSource, NetStyle, net_text
-from prototxt_gen.notation import Architecture, GlobalAveragePooling
-from prototxt_gen.shapes import GapForm
-from reproduce.experiments.schema import Experiment, FinalTraining, Optimizer, Style
+from prototxt_gen.notation import Architecture, Dropout, GlobalAveragePooling
+from prototxt_gen.read import dropouts
+from prototxt_gen.shapes import GapForm, ShapeError
+from reproduce.experiments.schema import (
+    Experiment,
+    FinalTraining,
+    Iterations,
+    Optimizer,
+    Published,
+    Style,
+)
+from reproduce.published_files import with_data
 from reproduce.search.space import SearchSpace
-from reproduce.training.rate_schedule import multistep, scaled
+from reproduce.training.rate_schedule import multistep, rescaled, scaled
 from reproduce.training.recipe import Recipe
 
 
@@ -106,14 +115,28 @@ def _net(
     style: Style,
     source: DataSource,
     gap_kernel: int | None = None,
+    head: str = "",
 ) -> str:
     return net_text(
-        place_dropout(architecture, style.dropout),
+        _with_dropout(architecture, style),
         experiment.data.image,
         source,
-        NetStyle(style.padding, style.activation, style.gap, gap_kernel),
+        NetStyle(style.padding, style.activation, style.gap, gap_kernel, head=head),
         name=str(architecture.without_dropout()),
     )
+
+
+def _with_dropout(architecture: Architecture, style: Style) -> Architecture:
+    """The architecture with dropout placed by the style's rule, in its own ratios if it has any."""
+    placed = place_dropout(architecture, style.dropout)
+    ratios = style.dropout_ratios if isinstance(style, FinalTraining) else ()
+    if not ratios:
+        return placed
+    count = sum(isinstance(layer, Dropout) for layer in placed)
+    if count != len(ratios):
+        raise ShapeError(f"{architecture} has {count} dropout layers, not {len(ratios)}")
+    own = iter(dropouts(ratios))
+    return Architecture(tuple(next(own) if isinstance(x, Dropout) else x for x in placed))
 
 
 def _gap_kernel(space: SearchSpace, architecture: Architecture) -> int | None:
@@ -152,7 +175,9 @@ def exploration_plan(
 
 
 def _phases(section: FinalTraining) -> dict[str, object]:
-    """The recipe's fields of a schedule of learning rates in phases."""
+    """The recipe's fields of a schedule of learning rates in phases, or in iterations."""
+    if section.iterations is not None:
+        return _iterations(section.iterations, section.epochs)
     if not section.rates:
         return {}
     rates = multistep(scaled(section.rates, section.epochs))
@@ -167,6 +192,19 @@ def _phases(section: FinalTraining) -> dict[str, object]:
     }
 
 
+def _iterations(schedule: Iterations, epochs: int) -> dict[str, object]:
+    """The recipe's fields of a published solver's schedule, over so many of its test intervals."""
+    whole, last = schedule.max_iter, epochs * schedule.test_interval
+    fields = {"iterations_per_epoch": schedule.test_interval, "step_epochs": None}
+    if schedule.stepsize is not None:
+        (step,) = rescaled([schedule.stepsize], whole, last)
+        return {**fields, "lr_policy": "step", "step_iterations": step}
+    if not schedule.stepvalues:
+        return {**fields, "lr_policy": "fixed", "gamma": None}
+    steps = rescaled(schedule.stepvalues, whole, last)
+    return {**fields, "lr_policy": "multistep", "multistep_iterations": steps}
+
+
 def final_plan(
     experiment: Experiment,
     data: PreparedData,
@@ -174,11 +212,21 @@ def final_plan(
     section: FinalTraining,
     learning_rate: float | None,
     space: SearchSpace | None = None,
+    head: str = "",
+    *,
+    tuning: bool = False,
 ) -> TrialPlan:
     """How a net is trained on all training images and tested on the test set.
 
+    With `tuning`, on the training part, and tested on the validation part; its weights are not
+    kept.
+
     `space` is where the net was sampled, None for a published one: the released form of GAP
     averages over the window that the agent sees there.
+
+    `head` ends the names of the layers that score the classes (`NetStyle`).
+
+    A net from a file keeps the layers of its file, whatever `architecture` is.
 
     `learning_rate` replaces the section's where the search found that a net needs another; a
     schedule in phases keeps its own.
@@ -187,14 +235,16 @@ def final_plan(
         section = section.model_copy(update={"base_lr": learning_rate})
     recipe = _recipe(
         section,
-        data.records("train_full"),
-        data.records("test"),
+        data.records("train" if tuning else "train_full"),
+        data.records("val" if tuning else "test"),
         experiment.seed,
-        keep_model=True,
+        keep_model=not tuning,
         retries=experiment.exploration.retries,
         **_phases(section),
     )
-    source = _source(experiment, data, section, mirror=section.mirror, final=True)
+    source = _source(experiment, data, section, mirror=section.mirror, final=not tuning)
+    if isinstance(section, Published) and section.file is not None:
+        return TrialPlan(with_data(section.file.prototxt, source), recipe)
     released = space is not None and section.gap is GapForm.RELEASED
     kernel = _gap_kernel(space, architecture) if space is not None and released else None
-    return TrialPlan(_net(experiment, architecture, section, source, kernel), recipe)
+    return TrialPlan(_net(experiment, architecture, section, source, kernel, head), recipe)

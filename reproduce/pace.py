@@ -100,6 +100,10 @@ class RunPace:
         """For a final training on so many images."""
         return self._pace.estimate(1, macs * epochs * images)
 
+    def final_trained(self, macs: float, epochs: int, images: int, seconds: float) -> None:
+        """Learn from a final training: its nets are often larger than the search's."""
+        self._pace.add(1, macs * epochs * images, seconds)
+
     def seconds_left(self, models: int, finals: bool) -> float:
         """For so many more models and, where they are wanted, the final trainings."""
         seconds, experiment = self.search_seconds(models), self._experiment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from reproduce.results.report import write_report
 from reproduce.run import REPLAY_MEMORY, RunError, freeze, locked
 from reproduce.search.replay_memory import ReplayMemory, ReplayMemoryError, read_replay_memory
 from reproduce.training.caffe import find_caffe
+from reproduce.transfer import transfer
 
 
 def drive(
@@ -47,6 +48,50 @@ def drive(
             TrainerBrokenError: one line each, nothing lost. A final training that failed raises
             RunError after the report.
     """
+    with _driving(experiment, run_folder, options, environment, console) as driver:
+        driver.prepare(environment.get("DATA_DIR"))
+        if options.finals:
+            check_before_finals(driver)
+        if experiment.q_learning.stages:
+            check_before_search(driver)
+            driver.search()
+        if not options.finals:
+            return None
+        return _reported(driver, train_finals(driver))
+
+
+def drive_transfer(
+    experiment: Experiment,
+    run_folder: Path,
+    datasets: Sequence[str],
+    options: Options,
+    environment: Mapping[str, str],
+    console: Console,
+) -> Path:
+    """Train a finished run's best net on other data sets (Table 5); returns the report's page.
+
+    The arguments are `drive`'s and `transfer`'s, so are the errors.
+    """
+    with _driving(experiment, run_folder, options, environment, console) as driver:
+        return _reported(driver, transfer(driver, datasets, environment.get("DATA_DIR")))
+
+
+def _reported(driver: Driver, failures: Sequence[str]) -> Path:
+    page = write_report(driver.experiment, driver.memory, driver.folder / "report")
+    if failures:
+        raise RunError(f"{'; '.join(failures)}; the same command tries again")
+    return page
+
+
+@contextmanager
+def _driving(
+    experiment: Experiment,
+    run_folder: Path,
+    options: Options,
+    environment: Mapping[str, str],
+    console: Console,
+) -> Iterator[Driver]:
+    """A run's driver, with the run locked, its record open and a display."""
     agent = agent_of(experiment)
     kept = None if _is_started(run_folder) else kept_by_cap(experiment, agent)
     with _interruptible(), locked(run_folder):
@@ -57,19 +102,7 @@ def drive(
             with Display(console) as display:
                 driver = Driver(experiment, run_folder, memory, caffe, options, display, agent)
                 driver.announce(kept)
-                driver.prepare(environment.get("DATA_DIR"))
-                if options.finals:
-                    check_before_finals(driver)
-                if experiment.q_learning.stages:
-                    check_before_search(driver)
-                    driver.search()
-                if not options.finals:
-                    return None
-                failures = train_finals(driver)
-            page = write_report(experiment, memory, run_folder / "report")
-            if failures:
-                raise RunError(f"{'; '.join(failures)}; the same command tries again")
-            return page
+                yield driver
         except KeyboardInterrupt:
             raise RunError("interrupted; the same command goes on from here") from None
         finally:

@@ -17,7 +17,7 @@ ExperimentName = Annotated[
     str, typer.Argument(metavar="EXPERIMENT", help="an experiment's name or its TOML file")
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
-Budget = Annotated[str, typer.Option(help="how much to run: quick, paper, smoke")]
+Budget = Annotated[str, typer.Option(help="how much to run: quick, paper, top-models")]
 Preset = Annotated[str, typer.Option(help="whose rules: paper, released, authors")]
 Seed = Annotated[
     int, typer.Option(min=0, max=LARGEST_SEED, help="of the agent, the data and the nets")

@@ -1,4 +1,4 @@
-"""Commands that only read: `status`, `space`, `doctor`, `tables`, `verify`; each takes `--json`."""
+"""Commands that only read: `status`, `space`, `doctor`, `verify`; each takes `--json`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import math
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -17,18 +16,12 @@ from reproduce.commands.text import findings_text, space_text, status_text
 from reproduce.doctor import examine
 from reproduce.driver import agent_of
 from reproduce.options import Options, gpu_list
-from reproduce.results.formats import csv_text, latex
-from reproduce.results.markdown import markdown
-from reproduce.results.report import notes
-from reproduce.results.summary import rows_as_json, table
 from reproduce.run import REPLAY_MEMORY, frozen
 from reproduce.search.replay_memory import read_replay_memory
 from reproduce.search.rerun import rerun
 from reproduce.space_report import space_report
 from reproduce.status import status as status_of
 from reproduce.trainer import reward_of
-
-TableForm = Literal["markdown", "latex", "csv"]
 
 
 def status(run: args.RunFolder, as_json: args.AsJson = False) -> None:
@@ -79,17 +72,6 @@ def doctor(
         raise typer.Exit(1)
 
 
-def tables(
-    run: args.RunFolder,
-    form: Annotated[
-        TableForm, typer.Option("--format", help="Markdown, a LaTeX tabular, or CSV")
-    ] = "markdown",
-    as_json: args.AsJson = False,
-) -> None:
-    """Print a run's table: published and measured numbers side by side."""
-    print_tables(run, form, as_json=as_json)
-
-
 def verify(run: args.RunFolder, as_json: args.AsJson = False) -> None:
     """Recompute a search from its record: every sample, Q-value and random state, bit for bit."""
     experiment = frozen(run)
@@ -106,22 +88,6 @@ def verify(run: args.RunFolder, as_json: args.AsJson = False) -> None:
     print_result(report.to_json() if as_json else f"{report}\n", as_json)
     if report.difference:
         raise typer.Exit(1)
-
-
-def print_tables(run: Path, form: TableForm = "markdown", *, as_json: bool = False) -> None:
-    """Print a run's table to standard output."""
-    experiment = frozen(run)
-    with read_replay_memory(run / REPLAY_MEMORY) as memory:
-        rows = table(experiment, memory)
-        remarks = notes(experiment, memory)
-        if as_json:
-            print_result(rows_as_json(rows), as_json)
-        elif form == "latex":
-            print_result(latex(rows, remarks), as_json)
-        elif form == "csv":
-            print_result(csv_text(rows), as_json)
-        else:
-            print_result("\n" + markdown(rows, remarks) + "\n", as_json)
 
 
 def print_result(content: Any, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from reproduce.commands import arguments as args
-from reproduce.commands.reading import print_tables
+from reproduce.commands.tables import print_tables
 from reproduce.experiments.schema import Experiment
 from reproduce.options import ExecutorName, Options, gpu_list
 from reproduce.pipeline import drive
@@ -135,5 +135,5 @@ def start_run(experiment: Experiment, run: Path | None, options: Options) -> Non
     if page is None:
         console.print(f"Search complete: `metaqnn status {folder}`", soft_wrap=True)
         return
-    print_tables(folder, as_json=False)
+    print_tables(folder)
     console.print(f"Report: {page}", soft_wrap=True, highlight=False)

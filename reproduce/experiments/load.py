@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.experiments.schema import Experiment, ExperimentError, validate
+from reproduce.published_solvers import own_training
 
 FOLDER = Path(__file__).parent
 PRESETS = FOLDER / "presets.toml"
@@ -75,12 +76,15 @@ def load_experiment(path: Path, budget: str, seed: int, preset: str = "paper") -
     ):
         if name in scaled and isinstance(merged.get(section), dict):
             merged[section][field] = scaled[name]
-    published = [*_list(merged, "published"), *_named(merged, scaled)]
+    published = [*_list(merged, "published"), *_named(merged, scaled, preset)]
     if published and isinstance(merged.get("published", []), list):
         merged["published"] = published
     for net in published:
         if "published_epochs" in scaled and isinstance(net, dict):
             net["epochs"] = scaled["published_epochs"]
+    for task in _list(merged.get("transfer", {}), "tasks"):
+        if "transfer_epochs" in scaled and isinstance(task, dict):
+            task["epochs"] = scaled["transfer_epochs"]
     return validate(
         {**merged, "preset": preset, "budget": scaled, "budget_name": budget, "seed": seed}, path
     )
@@ -91,13 +95,14 @@ def _list(table: Table, key: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _named(merged: Table, budget: Table) -> list[Table]:
-    """The published nets that a budget names, to be trained as `final` says."""
+def _named(merged: Table, budget: Table, preset: str) -> list[Table]:
+    """The published nets that a budget names, to be trained as `final` or their own solver says."""
     final = merged.get("final")
     if not isinstance(final, dict):
         return []
     training = {key: value for key, value in final.items() if key not in ("top", "ensembles")}
-    return [training | {"id": id_} for id_ in _list(budget, "published")]
+    names = _list(budget, "published")
+    return [{**training, **own_training(name, preset), "id": name} for name in names]
 
 
 def _read(path: Path) -> Table:

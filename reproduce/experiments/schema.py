@@ -20,6 +20,7 @@ from prototxt_gen.dropout import DropoutRule
 from prototxt_gen.net import Activation
 from prototxt_gen.shapes import GapForm, Padding, Shape
 from reproduce.paper import PublishedNet, published_net
+from reproduce.published_files import FILE, net_of_file
 from reproduce.search.agent import QLearning
 from reproduce.search.costs import Cost
 from reproduce.search.first_version import FirstVersionRules
@@ -35,6 +36,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Single = Annotated[float, Field(ge=2**-126, le=2**127)]
 """A positive number that Caffe's single precision holds."""
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, le=2**127)]
 Count = Annotated[int, Field(ge=0)]
 Accuracy = Annotated[float, Field(ge=0, le=1)]
 
@@ -57,12 +59,14 @@ class _Model(BaseModel):
 class Data(_Model):
     """The data set, how it is prepared (see `data_prep.recipes.Recipe`) and how a net reads it.
 
-    `svhn` names one of SVHN's sets; `mean` and `scale` are what Caffe subtracts and multiplies.
+    `centred` brings smaller or grey images to the shape `image`; `svhn` names one of SVHN's sets;
+    `mean` and `scale` are what Caffe subtracts and multiplies.
     """
 
     dataset: Literal["mnist", "cifar10", "cifar100", "svhn"]
     classes: Positive
     image: tuple[Positive, Positive, Positive]
+    centred: bool = False
     train_images: Positive
     test_images: Positive
     validation: Positive
@@ -103,6 +107,7 @@ class Data(_Model):
             svhn=self.svhn,
             labels=self.labels,
             normalize=self.normalize,
+            shape=self.image if self.centred else None,
             floats=self.floats,
         )
 
@@ -202,7 +207,7 @@ class Optimizer(_Model):
     momentum: Momentum
     momentum2: Momentum
     delta: Single
-    weight_decay: Annotated[float, Field(ge=0, le=2**127)]
+    weight_decay: Decay
     lr_gamma: Single
     lr_step_epochs: Positive
 
@@ -266,16 +271,44 @@ class Exploration(Style, Optimizer):
         return self
 
 
+class Iterations(_Model):
+    """A published solver's schedule as its file has it, in iterations of one batch.
+
+    `max_iter`, `test_interval`, `stepsize` and `stepvalues` are Caffe's; Caffe tests after the
+    last iteration only where `test_interval` divides `max_iter`.
+    """
+
+    max_iter: Positive
+    test_interval: Positive
+    stepsize: Positive | None = None
+    stepvalues: tuple[Positive, ...] = ()
+
+    @model_validator(mode="after")
+    def _caffe_can_keep_it(self) -> Iterations:
+        if self.max_iter % self.test_interval:
+            raise ValueError(f"test_interval must divide max_iter {self.max_iter}")
+        if self.stepsize is not None and self.stepvalues:
+            raise ValueError("it has a stepsize or stepvalues, not both")
+        if list(self.stepvalues) != sorted(self.stepvalues):
+            raise ValueError("stepvalues must ascend")
+        return self
+
+
 class FinalTraining(Style, Optimizer):
     """How a net is trained on all training data.
 
     `rates`, where given, are phases of (epochs, learning rate) that replace `base_lr`, `lr_gamma`
-    and `lr_step_epochs`; over another number of epochs they keep their proportions. `pad` is the
+    and `lr_step_epochs`; over another number of epochs they keep their proportions. `iterations`,
+    where given, replace `rates` and `lr_step_epochs`, and an epoch is what passes between two
+    tests; again they keep their proportions. `dropout_ratios`, where given, are those of the
+    layers that `dropout` places. `pad` is the
     border around the training images, of which Caffe cuts random windows; `svhn` another of SVHN's
     sets than the search's.
     """
 
     rates: tuple[tuple[Positive, Single], ...] = ()
+    iterations: Iterations | None = None
+    dropout_ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     mirror: bool = False
     pad: Count = 0
     svhn: SvhnSet | None = None
@@ -297,22 +330,80 @@ class TopModels(FinalTraining):
     ensembles: tuple[Positive, ...] = ()
 
 
+class NetFile(_Model):
+    """A net prototxt that the user named: its name and SHA-256, and its layers to be trained."""
+
+    name: str
+    sha256: str
+    prototxt: str
+
+
+class Tuning(_Model):
+    """The grid of hyperparameters among which each top model's are chosen.
+
+    Each is tried by training on the training part for `epochs`; that of the highest validation
+    accuracy is taken for the training on all images.
+    """
+
+    epochs: Positive
+    weight_decay: Annotated[tuple[Decay, ...], Field(min_length=1)]
+    dropout: Annotated[tuple[DropoutRule, ...], Field(min_length=1)]
+
+    @property
+    def grid(self) -> tuple[dict[str, float | DropoutRule], ...]:
+        """What each point changes."""
+        return tuple(
+            {"weight_decay": decay, "dropout": rule}
+            for decay in self.weight_decay
+            for rule in self.dropout
+        )
+
+
 class Published(FinalTraining):
-    """A net of the paper's tables, trained from its notation without a search."""
+    """A net trained without a search: of the paper's tables, from its notation, or from `file`."""
 
     id: str
+    file: NetFile | None = None
 
     @property
     def net(self) -> PublishedNet:
-        """The table's row."""
+        """The table's row; of a file that is none of the authors', what it says itself."""
+        if self.file is not None and self.id.startswith(FILE):
+            return net_of_file(self.id, self.file.name, self.file.sha256, self.file.prototxt)
         return published_net(self.id)
 
     @model_validator(mode="after")
     def _exists(self) -> Published:
         try:
-            published_net(self.id)
+            _ = self.net
         except KeyError as error:
             raise ValueError(error.args[0]) from None
+        return self
+
+
+class TransferTask(_Model):
+    """Another data set for the best net; `epochs` keep the proportions of the rates' phases."""
+
+    data: Data
+    epochs: Positive
+    test_batch: Positive
+    mirror: bool
+
+
+class Transfer(_Model):
+    """How the best net is trained on other data sets (Table 5): as the top models are.
+
+    From scratch and from its weights; these at rates times `fine_tuning_factor`.
+    """
+
+    fine_tuning_factor: PositiveFloat
+    tasks: tuple[TransferTask, ...]
+
+    @model_validator(mode="after")
+    def _each_data_set_once(self) -> Transfer:
+        names = [task.data.dataset for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError("tasks must name each data set once")
         return self
 
 
@@ -321,6 +412,8 @@ class Budget(_Model):
 
     An empty schedule leaves the search out; `published` are ids of nets of the paper's tables that
     are trained as the experiment's top models.
+
+    Where `tune` is false the top models are trained as `final` says, whatever the grid.
 
     At most one cap: forward multiply-accumulates per image, parameters, or MiB of memory while
     training.
@@ -336,6 +429,8 @@ class Budget(_Model):
     final_top: Positive | None = None
     final_epochs: Positive | None = None
     published_epochs: Positive | None = None
+    transfer_epochs: Positive | None = None
+    tune: bool = True
 
     @property
     def cap(self) -> tuple[Cost, int] | None:
@@ -371,9 +466,27 @@ class Experiment(_Model):
     q_learning: QLearningSection
     exploration: Exploration
     final: TopModels | None = None
+    tuning: Tuning | None = None
     published: tuple[Published, ...] = ()
+    transfer: Transfer | None = None
     budget: Budget
     unstated: dict[str, str]
+
+    @property
+    def grid(self) -> tuple[dict[str, float | DropoutRule], ...]:
+        """What the points of the top models' grid change; none if they are not tuned."""
+        return self.tuning.grid if self.tuning is not None and self.budget.tune else ()
+
+    @model_validator(mode="after")
+    def _transfer_is_trained_as_the_top_models(self) -> Experiment:
+        if self.transfer is not None:
+            if self.final is None:
+                raise ValueError("transfer: it trains as [final] says, and there is none")
+            for task in self.transfer.tasks:
+                name = task.data.dataset
+                if task.data.image != self.data.image:
+                    raise ValueError(f"transfer: the images of {name} have another shape")
+        return self
 
     @model_validator(mode="after")
     def _no_mean_image_of_two_sizes(self) -> Experiment:

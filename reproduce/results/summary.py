@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from statistics import NormalDist
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from reproduce.experiments.schema import Experiment
-from reproduce.paper import results
-from reproduce.results.top_models import top_id
+from reproduce.experiments.schema import Experiment, FinalTraining
+from reproduce.paper import NETS
+from reproduce.published_results import ERRORS, NAMES, PublishedError, errors_of
+from reproduce.results.costs import UNKNOWN, Cost, cost_of, net_cost, published_cost
+from reproduce.results.intervals import wilson_interval as wilson_interval
+from reproduce.results.labels import NOT_RUN, Label
 from reproduce.search.replay_memory import ReplayMemory
 from reproduce.training.outcome import Outcome, TrialResult
 
-PAPERS_ENSEMBLE = 5
-"""The paper's ensembles are of its top five models (section 5)."""
-
-
-def wilson_interval(errors: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion `errors`/`total`, both ends in [0, 1]."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p = errors / total
-    centre = p + z * z / (2 * total)
-    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+TOP, TRANSFER, ENSEMBLE = "top/", "transfer/", "ensemble/"
+"""What the ids of measurements begin with, those of published nets aside."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table; errors in percent of the test set.
+    """One row of a table; errors in percent of the test set.
 
-    `data` is "unverified" if any file of the run's data is not known to be the published one, else
-    "verified", or "none" before there is any.
-    `measured` is None where nothing was run; `status` then says so, and otherwise tells whether
-    the number comes from the paper's own budget.
+    Attributes:
+        what: the row's name.
+        published, published_in: the printed error and where it stands.
+        measured: None where nothing was run; `status` then says so, and otherwise tells whether
+            the number comes from the paper's own budget. Over several seeds it is their mean.
+        interval: of `measured`: what `interval_is` says.
+        epochs: of the final training.
+        seed: of the run, or the first of several; None of a row of no run.
+        data: "unverified" if any file of the row's data is not known to be the published one, else
+            "verified", or "none" before there is any.
+        seeds, errors: those that `measured` is the mean of, and each one's error.
+        mark: what sets the number apart from the paper's experiment; see `labels`.
+        parameters_published: in millions, as printed.
+        parameters: weights and biases, as Caffe allocates them.
+        flop, command: where nothing was run, what measuring the published number would take.
+        table: "run", or a key of the paper's tables.
+        dataset: what the error is of.
     """
 
     what: str
@@ -47,9 +52,19 @@ class Row:
     trainer: str
     preset: str
     budget: str
-    seed: int
+    seed: int | None
     data: str
     status: str
+    seeds: tuple[int, ...] = ()
+    errors: tuple[float, ...] = ()
+    interval_is: str = ""
+    mark: str = ""
+    parameters_published: float | None = None
+    parameters: int | None = None
+    flop: float | None = None
+    command: str = ""
+    table: str = "run"
+    dataset: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -59,142 +74,196 @@ class Row:
         return self.measured - self.published
 
 
-def _measured(
-    result: TrialResult | None, test_images: int
-) -> tuple[float | None, tuple[float, float] | None, int | None]:
-    """Test error in percent after the last epoch, its interval, and the number of epochs."""
-    if result is None or result.outcome is not Outcome.FINISHED:
-        return None, None, None
-    # The last epoch, not the best: choosing an epoch by its test error would flatter it.
-    error = 1 - result.accuracies[-1]
-    low, high = wilson_interval(error * test_images, test_images)
-    return 100 * error, (100 * low, 100 * high), len(result.accuracies)
-
-
-def _budget(experiment: Experiment) -> str:
-    if experiment.preset != "paper":
-        return f"preset {experiment.preset}, budget {experiment.budget_name}: not the paper's text"
-    if experiment.budget_name == "paper":
-        return "the paper's budget"
-    if not experiment.q_learning.stages:
-        return f"budget {experiment.budget_name}: trained from its notation, without a search"
-    return f"budget {experiment.budget_name}: not the paper's experiment"
-
-
-def _status(experiment: Experiment, result: TrialResult | None) -> str:
-    if result is None:
-        return "not run"
-    if result.outcome is not Outcome.FINISHED:
-        return f"{result.outcome}: {result.message}".rstrip(": ")
-    return _budget(experiment)
-
-
-def unverified_files(memory: ReplayMemory) -> list[str]:
-    """Files of the run's data whose content is not known to be the published one, by name."""
-    manifests = (memory.get(key) or {} for key in ("data", "final_data"))
+def _unverified(manifests: list[dict[str, Any]]) -> list[str]:
     sources = (source for manifest in manifests for source in manifest.get("sources", []))
     return list(dict.fromkeys(s["name"] for s in sources if s["status"] != "verified"))
 
 
+def unverified_files(memory: ReplayMemory) -> list[str]:
+    """Files of the run's data whose content is not known to be the published one, by name."""
+    return _unverified([memory.get(key) or {} for key in ("data", "final_data")])
+
+
 def table(experiment: Experiment, memory: ReplayMemory) -> list[Row]:
-    """The run's table: published nets, the search's top models, their ensembles."""
-    return _Table(experiment, memory).rows()
+    """The run's table: published nets, the search's top models, their ensembles, transfer."""
+    return RunResults(experiment, memory).rows()
 
 
-class _Table:
-    """What the rows of a run have in common."""
+class RunResults:
+    """What a run measured, by the id of each measurement.
+
+    Ids are those of final trainings (`mnist/v1-3`, `top/1`, `transfer/svhn/scratch`), and
+    `ensemble/SIZE/METHOD`. Trainings on the validation split (`tuning/…`) measure nothing here.
+    """
 
     def __init__(self, experiment: Experiment, memory: ReplayMemory) -> None:
-        self.experiment, self.finals = experiment, memory.finals()
+        self.experiment, self._finals = experiment, memory.finals()
+        self._label = Label(experiment)
         self.trainer = str(memory.get("trainer") or "none")
-        known = "verified" if memory.get("data") else "none"
-        self.data = "unverified" if unverified_files(memory) else known
-        self.failures: dict[str, str] = memory.get("final_failures") or {}
-        self.ensembles: list[dict[str, Any]] = (memory.get("evaluation") or {}).get("ensembles", [])
-        data = memory.get("data") or {}
-        tests = data.get("databases", {}).get("test", {})
-        self.test_images = tests.get("records", experiment.data.test_images)
+        self.first_version = experiment.space.family == "first_version"
+        self._failures: dict[str, str] = memory.get("final_failures") or {}
+        self._manifests: list[dict[str, Any]] = [
+            manifest for key in ("data", "final_data") if (manifest := memory.get(key))
+        ]
+        self._transfer_data: dict[str, dict[str, Any]] = memory.get("transfer_data") or {}
+        ensembles = (memory.get("evaluation") or {}).get("ensembles", [])
+        self._ensembles: dict[str, dict[str, Any]] = {
+            f"{ENSEMBLE}{one['size']}/{one['method']}": one for one in ensembles
+        }
+        published = {net.id for net in NETS} | {net.id for net in experiment.published}
+        finals = [
+            id_
+            for id_ in {**self._finals, **self._failures}
+            if id_.startswith((TOP, TRANSFER)) or id_ in published
+        ]
+        self.ids = (*finals, *self._ensembles)
+        """What was measured, or failed."""
 
-    def rows(self) -> list[Row]:
-        """All rows, the paper's own first."""
-        rows = [
-            self._trained("published net", net.id, net.net.error, net.net.place, net.net.notation)
-            for net in self.experiment.published
-        ]
-        first = self.experiment.space.family == "first_version"
-        for result in results(self.experiment.data.dataset, first_version=first):
-            what, place = f"MetaQNN, {result.what}", f"Table 3, {result.version}"
-            if result.what == "ensemble":
-                rows.append(self._ensemble(what, PAPERS_ENSEMBLE, "mean", result.error, place))
-            else:
-                rows.append(self._trained(what, top_id(1), result.error, place))
-        rows += [
-            self._trained(f"MetaQNN, model {id_.removeprefix('top/')}", id_)
-            for id_ in self.finals
-            if id_.startswith("top/") and id_ != top_id(1)
-        ]
-        rows += [
-            self._ensemble(f"MetaQNN, {one['method']} of {one['size']}", one["size"], one["method"])
-            for one in self.ensembles
-            if (one["size"], one["method"]) != (PAPERS_ENSEMBLE, "mean")
-        ]
-        return rows
+    @property
+    def sources(self) -> frozenset[tuple[str, str]]:
+        """Name and SHA-256 of each file of the search's data."""
+        sources = (self._manifests or [{}])[0].get("sources", [])
+        return frozenset((source["name"], str(source.get("sha256"))) for source in sources)
 
-    def _row(
-        self,
-        what: str,
-        architecture: str,
-        published: float | None,
-        place: str,
-        measured: float | None,
-        interval: tuple[float, float] | None,
-        epochs: int | None,
-        status: str,
-    ) -> Row:
-        of = self.experiment
+    def measurement(self, id_: str) -> Row | None:
+        """A row with what the run measured and nothing published; None if it was not run."""
+        if id_ not in self.ids:
+            return None
+        if id_ in self._ensembles:
+            return self._ensemble(id_)
+        architecture, result = self._finals.get(id_, ("", None))
+        row = self._row(id_, architecture)
+        if result is None:
+            return replace(row, status=f"failed: {self._failures[id_]}")
+        if result.outcome is not Outcome.FINISHED:
+            return replace(row, status=f"{result.outcome}: {result.message}".rstrip(": "))
+        return self._with_error(row, result)
+
+    def _with_error(self, row: Row, result: TrialResult) -> Row:
+        # The last epoch, not the best: choosing an epoch by its test error would flatter it.
+        error, total = 1 - result.accuracies[-1], self._test_images(row.dataset)
+        low, high = wilson_interval(error * total, total)
+        return replace(
+            row,
+            measured=100 * error,
+            interval=(100 * low, 100 * high),
+            interval_is="Wilson",
+            epochs=len(result.accuracies),
+            errors=(100 * error,),
+            status=self._label.status,
+        )
+
+    def _ensemble(self, id_: str) -> Row:
+        one, final = self._ensembles[id_], self.experiment.final
+        errors, total = one["score"]["errors"], one["score"]["total"]
+        low, high = wilson_interval(errors, total)
+        return replace(
+            self._row(id_, f"{one['method']} of {', '.join(one['members'])}"),
+            measured=100 * errors / total,
+            interval=(100 * low, 100 * high),
+            interval_is="Wilson",
+            epochs=final.epochs if final else None,
+            errors=(100 * errors / total,),
+            status=self._label.status,
+        )
+
+    def _row(self, id_: str, architecture: str) -> Row:
+        of, dataset = self.experiment, self._dataset(id_)
+        manifests = self._manifests
+        if id_.startswith(TRANSFER):
+            manifests = [self._transfer_data.get(dataset, {})]
+        known = "verified" if any(manifests) else "none"
+        data = "unverified" if _unverified(manifests) else known
+        training = self._training(id_)
+        net = net_cost(architecture, of.data.image, training) if training else None
         return Row(
-            what, architecture, published, place, measured, interval, epochs, self.trainer,
-            of.preset, of.budget_name, of.seed, self.data, status,
+            id_, architecture, None, "", None, None, None, self.trainer,
+            of.preset, of.budget_name, of.seed, data, NOT_RUN, (of.seed,),
+            mark=self._label.mark(data), parameters=net.parameters if net else None,
+            dataset=dataset,
         )  # fmt: skip
 
-    def _trained(
-        self,
-        what: str,
-        id_: str,
-        published: float | None = None,
-        place: str = "",
-        notation: str = "",
-    ) -> Row:
-        """A net that was trained on all training images, or was not."""
-        architecture, result = self.finals.get(id_, (notation, None))
-        measured = _measured(result, self.test_images)
-        status = _status(self.experiment, result)
-        if result is None and id_ in self.failures:
-            status = f"failed: {self.failures[id_]}"
-        return self._row(what, architecture, published, place, *measured, status)
+    def _dataset(self, id_: str) -> str:
+        return id_.split("/")[1] if id_.startswith(TRANSFER) else self.experiment.data.dataset
 
-    def _ensemble(
-        self,
-        what: str,
-        size: int,
-        method: str,
-        published: float | None = None,
-        place: str = "",
-    ) -> Row:
-        """An ensemble of the models that are best on validation."""
-        for one in self.ensembles:
-            if (one["size"], one["method"]) == (size, method):
-                errors, total = one["score"]["errors"], one["score"]["total"]
-                low, high = wilson_interval(errors, total)
-                epochs = self.experiment.final.epochs if self.experiment.final else None
-                return self._row(
-                    what, f"{method} of {', '.join(one['members'])}", published, place,
-                    100 * errors / total, (100 * low, 100 * high), epochs,
-                    _budget(self.experiment),
-                )  # fmt: skip
-        return self._row(what, "", published, place, None, None, None, "not run")
+    def _training(self, id_: str) -> FinalTraining | None:
+        for net in self.experiment.published:
+            if net.id == id_:
+                return net
+        return self.experiment.final
+
+    def _test_images(self, dataset: str) -> int:
+        of = self.experiment
+        if dataset == of.data.dataset:
+            manifest, said = (self._manifests or [{}])[0], of.data.test_images
+        else:
+            tasks = of.transfer.tasks if of.transfer else ()
+            others: dict[str, int] = {task.data.dataset: task.data.test_images for task in tasks}
+            manifest, said = self._transfer_data.get(dataset, {}), others.get(dataset, 0)
+        records = manifest.get("databases", {}).get("test", {}).get("records", said)
+        return int(records)
+
+    def rows(self) -> list[Row]:
+        """The run's own table, the paper's numbers first."""
+        return list(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
+        for net in self.experiment.published:
+            row = self.measurement(net.id) or self._not_run(net.id, _cost_of(net.id))
+            yield replace(
+                row,
+                what="published net",
+                architecture=net.net.notation,
+                published=net.net.error,
+                published_in=net.net.place,
+                parameters_published=net.net.parameters,
+            )
+        headlines = self._headlines()
+        yield from map(self._beside, headlines)
+        shown = {error.measured_as for error in headlines}
+        for id_ in self.ids:
+            other = self.measurement(id_)
+            if other is None or id_ in shown:
+                continue
+            if id_.startswith(TOP):
+                yield replace(other, what=f"MetaQNN, model {id_.removeprefix(TOP)}")
+            elif id_.startswith(ENSEMBLE):
+                size, method = id_.split("/")[1:]
+                yield replace(other, what=f"MetaQNN, {method} of {size}")
+        yield from (
+            self._beside(error, f" on {NAMES[error.data]}")
+            for error in ERRORS
+            if error.table == "5" and error.measured_as in self.ids
+        )
+
+    def _headlines(self) -> list[PublishedError]:
+        """What the paper's Table 3 prints of such an experiment: top model, then ensemble."""
+        return [
+            error
+            for error in reversed(errors_of("3", self.experiment.data.dataset))
+            if error.measured_as.startswith((TOP, ENSEMBLE))
+            and error.is_of(first_version=self.first_version)
+        ]
+
+    def _beside(self, error: PublishedError, on: str = "") -> Row:
+        """What was measured beside a printed error, or that it was not run."""
+        row = self.measurement(error.measured_as)
+        return replace(
+            row or self._not_run(error.measured_as, cost_of(error)),
+            what=error.what.replace(" (", ", ").replace(")", "") + on,
+            published=error.error,
+            published_in=f"Table {error.table}, {error.version}",
+        )
+
+    def _not_run(self, id_: str, cost: Cost) -> Row:
+        return replace(self._row(id_, ""), flop=cost.flop, command=cost.command)
+
+
+def _cost_of(net_id: str) -> Cost:
+    """The cost of a published net; unknown of one that is in a file of the user's alone."""
+    return published_cost(net_id) if any(net.id == net_id for net in NETS) else UNKNOWN
 
 
 def rows_as_json(rows: list[Row]) -> list[dict[str, Any]]:
-    """The table as plain data."""
+    """The tables as plain data."""
     return [{**asdict(row), "difference": row.difference} for row in rows]

@@ -71,14 +71,18 @@ class Caffe:
     threads: int | None = None
     stop: tuple[str, ...] = ()
 
-    def train(self, run: Path, solver: str, snapshot: str | None = None) -> Launch:
-        """A process that trains a solver file, from a snapshot where one is given.
+    def train(
+        self, run: Path, solver: str, snapshot: str | None = None, weights: str | None = None
+    ) -> Launch:
+        """A process that trains a solver file, from a snapshot or else from weights if given.
 
         `run` is the run's folder; paths of the other files are relative to it.
         """
         arguments = ["train", f"--solver={solver}"]
         if snapshot is not None:
             arguments.append(f"--snapshot={snapshot}")
+        elif weights is not None:
+            arguments.append(f"--weights={weights}")
         return self.launch(run, arguments, solver)
 
     def launch(self, run: Path, arguments: Sequence[str], solver: str = "") -> Launch:

@@ -65,6 +65,11 @@ def _steps(phases: Sequence[tuple[int, float]], counts: Sequence[int]) -> list[i
     return steps
 
 
+def rescaled(steps: Sequence[int], whole: int, last: int) -> tuple[int, ...]:
+    """Steps of a schedule over `whole` iterations, in proportion over `last`; at least 1 each."""
+    return tuple(max(1, step * last // whole) for step in steps)
+
+
 def scaled(phases: Sequence[tuple[int, float]], epochs: int) -> list[tuple[int, float]]:
     """The same phases over another number of epochs, in proportion; those of none are left out."""
     whole = sum(length for length, _ in phases)

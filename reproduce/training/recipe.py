@@ -35,6 +35,9 @@ class Recipe:
         lr_policy: `fixed`; `step`: rate × gamma every `step_epochs`; `multistep`: rate × gamma
             after each of `multistep_epochs`, as often as an epoch is named, at the iterations
             that follow one another there.
+        step_iterations, multistep_iterations: `stepsize` and the `stepvalue`s as Caffe counts
+            them, in iterations, where a schedule has no whole epochs; they take the place of
+            `step_epochs` and `multistep_epochs`.
         chance_accuracy: an attempt whose accuracy after its first epoch is no higher starts
             again from new weights; None trains in one go, without this rule.
         restart_factor: the learning rate's factor at each restart.
@@ -43,6 +46,8 @@ class Recipe:
         max_restarts: restarts allowed; the last attempt's failure makes the trial chance level.
         timeout_s: seconds one `caffe` process may run; None for no limit.
         retries: how often in a trial a crashed or timed-out process is started again.
+        weights: a `.caffemodel` whose layers of the same name each attempt starts from, relative to
+            the run's folder; None for fillers alone.
         random_seed: Caffe's seed in the first attempt; attempt k uses random_seed + k.
         solver_mode: `CPU`, `GPU`, or None to leave it to the command line.
         keep_model: keep the trained weights as `model.caffemodel`.
@@ -63,6 +68,8 @@ class Recipe:
     gamma: float | None = None
     step_epochs: int | None = None
     multistep_epochs: tuple[int, ...] = ()
+    step_iterations: int | None = None
+    multistep_iterations: tuple[int, ...] = ()
     momentum: float = 0.9
     momentum2: float | None = None
     delta: float | None = None
@@ -73,6 +80,7 @@ class Recipe:
     max_restarts: int = 5
     timeout_s: float | None = None
     retries: int = 1
+    weights: str | None = None
     random_seed: int = 0
     solver_mode: str | None = None
     keep_model: bool = False
@@ -118,8 +126,9 @@ class Recipe:
             test_interval=epoch,
             lr_policy=self.lr_policy,
             gamma=self.gamma,
-            stepsize=None if self.step_epochs is None else self.step_epochs * epoch,
-            stepvalues=tuple(
+            stepsize=self.step_iterations or (self.step_epochs and self.step_epochs * epoch),
+            stepvalues=self.multistep_iterations
+            or tuple(
                 e * epoch + self.multistep_epochs[:n].count(e)
                 for n, e in enumerate(self.multistep_epochs)
             ),
@@ -149,6 +158,10 @@ class Recipe:
 
 def _fixed(fields: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in fields.items() if key not in _FREE_TO_CHANGE}
-    if kept.get("rate_decimals") is None:  # so that trials of versions without it stay the same
-        kept.pop("rate_decimals", None)
+    for name in ("rate_decimals", "weights"):  # so that trials of versions without stay the same
+        if kept.get(name) is None:
+            kept.pop(name, None)
+    for name in ("step_iterations", "multistep_iterations"):  # the same
+        if not kept.get(name):
+            kept.pop(name, None)
     return kept

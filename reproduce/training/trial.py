@@ -20,6 +20,7 @@ a trial as the user does: it is no failure, and what was half written is never b
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -222,8 +223,10 @@ class _Trial:
         return progress
 
     def _logs(self, attempt: int) -> list[Path]:
-        found = self.folder.glob(f"caffe_{attempt}_*.log")
-        return sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]))
+        pattern = re.compile(rf"caffe_{attempt}_(\d+)\.log")
+        found = {path: pattern.fullmatch(path.name) for path in self.folder.iterdir()}
+        numbered = [(int(match[1]), path) for path, match in found.items() if match]
+        return [path for _, path in sorted(numbered)]
 
     def _train_until_decided(self) -> Verdict:
         """Run processes until the attempt is decided, or raise _UntrainedError."""
@@ -278,7 +281,8 @@ class _Trial:
         self.on_event(PhaseStarted(attempt, rate, from_iteration, target))
         speed, known = Speed(), {0, *progress.rows}  # a resumed process tests once more
         state = None if start is None else str(self.prefix / start.state.name)
-        launch = self.caffe.train(self.run_folder, str(self.prefix / solver), state)
+        solver_path, weights = str(self.prefix / solver), self.recipe.weights
+        launch = self.caffe.train(self.run_folder, solver_path, state, weights)
         with CaffeProcess(
             launch.argv,
             cwd=self.run_folder,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from numpy.typing import NDArray
 
 from reproduce.experiments.load import experiment_path
 from reproduce.search.replay_memory import read_replay_memory
+from tests.reproduce.whole_run import METAQNN, REPOSITORY
 
-METAQNN = [sys.executable, "-m", "reproduce.cli"]
-REPOSITORY = Path(__file__).parents[2]
 TEST_IMAGES = 200
 CHANCE_ERROR = 90.0
 MARGIN = 30.0

@@ -42,6 +42,16 @@ def test_trainings_tell_more_than_what_was_assumed(calibrated: bool) -> None:
     assert pace.estimate(0, 4e11) == pytest.approx(400, rel=0.05)
 
 
+def test_a_final_training_corrects_what_a_tiny_net_made_expect() -> None:
+    """A net of ten times the speed that one iteration of the search's smallest had shown."""
+    pace = RunPace(SMOKE)
+    pace.calibrate(1.0, 4e9)
+    macs, images = 17e6, 60_000
+    before = pace.training_seconds(macs, 20, images)
+    pace.final_trained(macs, 1, images, before / 20 / 10)
+    assert pace.training_seconds(macs, 19, images) < before / 5
+
+
 @given(
     st.lists(st.tuples(st.integers(2, 7), st.floats(1e6, 1e13), st.floats(0.01, 1e5)), max_size=6),
     st.booleans(),

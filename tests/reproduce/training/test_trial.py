@@ -305,6 +305,14 @@ def stop_at(fake: Any, iteration: int) -> threading.Event:
     return stop
 
 
+def test_a_copy_of_a_log_that_the_user_made_is_no_process_of_the_trial(fake: Any) -> None:
+    fake.folder.mkdir(parents=True)
+    for name in ("caffe_0_0_copy.log", "caffe_0_x.log", "caffe_0_9.log.txt"):
+        (fake.folder / name).write_text("not a log")
+    assert fake.run(RECIPE).outcome is Outcome.FINISHED
+    assert (fake.folder / "caffe_0_0.log").exists()
+
+
 def test_stop_and_go_on(fake: Any) -> None:
     fake.script(hang_at=25, accuracies=ACCURACIES)
     result = fake.run(RECIPE, stop=stop_at(fake, 20))
