@@ -118,7 +118,7 @@ class Driver:
         self.others: dict[tuple[str, Recipe], PreparedData] = {}
         self.again = 0  # samples of trained nets since the last new one
 
-    def announce(self, kept: dict[str, float | str] | None) -> None:
+    def announce(self, kept: dict[str, float | str] | None, *, keep_options: bool = True) -> None:
         """Say what is about to run, and keep it with the run.
 
         A run that goes on elsewhere names all its devices; `kept` is what the cost cap keeps.
@@ -140,7 +140,8 @@ class Driver:
             )
         elif device not in (devices := memory.get("device")).split(", then "):
             memory.put(device=f"{devices}, then {device}")
-        memory.put(options=self.options.to_json())
+        if keep_options:
+            memory.put(options=self.options.to_json())
         say = self.display.line
         say(
             f"MetaQNN on {experiment.title}: preset {experiment.preset}, "

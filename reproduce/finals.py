@@ -17,7 +17,7 @@ from reproduce.driver import Driver
 from reproduce.experiments.schema import Experiment, FinalTraining
 from reproduce.nets import PreparedData, final_plan
 from reproduce.results.ensemble import Member, evaluate
-from reproduce.results.predictions import PredictionError, predict
+from reproduce.results.predictions import PredictionError, Predictions, predict
 from reproduce.results.top_models import top_id, top_trials, validation_accuracy
 from reproduce.results.tuning import best_point, tuning_id
 from reproduce.run import RunError
@@ -58,8 +58,18 @@ class Final:
 
     @property
     def images(self) -> int:
-        """How many images it is trained on."""
+        """How many images it is trained on in an epoch, or from one test to the next."""
+        if self.section.iterations is not None:
+            return self.section.batch * self.section.iterations.test_interval
         return self.data.records("train" if self.tuning else "train_full")
+
+    @property
+    def length(self) -> str:
+        """How long it is trained, in words."""
+        epochs, of = self.section.epochs, "" if self.tuning else "all "
+        if self.section.iterations is not None:
+            return f"{epochs} times {self.section.iterations.test_interval:,} iterations"
+        return f"{epochs} epochs of {of}{self.images:,} images"
 
 
 def final_folder(run_folder: Path, id_: str) -> Path:
@@ -79,13 +89,17 @@ def train_finals(driver: Driver) -> list[str]:
         RunError: if it was stopped, or takes more than 30 days, unless `options.yes`.
         PreflightError: if the trainer does not work.
     """
-    failures = train_all(driver, _tuning(driver))
-    failures += train_all(driver, _waiting(driver))
-    return failures + evaluate_top_models(driver)
+    tuning = _tuning(driver)
+    after = sum(_seconds(driver, final) for final in _waiting(driver, tuned=False))
+    failures = train_all(driver, tuning, after=after)
+    failures += train_all(driver, _waiting(driver, tuned=True))
+    return failures + evaluate_models(driver)
 
 
-def train_all(driver: Driver, waiting: list[Final]) -> list[str]:
+def train_all(driver: Driver, waiting: list[Final], *, after: float = 0.0) -> list[str]:
     """Train nets one after the other; one that fails keeps no other from being trained.
+
+    `after` are the seconds of other trainings that follow these.
 
     Returns:
         A line for each training that failed.
@@ -99,23 +113,31 @@ def train_all(driver: Driver, waiting: list[Final]) -> list[str]:
         middle = sorted(waiting, key=lambda final: _macs(driver, final))[len(waiting) // 2]
         work = _macs(driver, middle) * middle.section.batch
         measure_pace(driver, _job(driver, middle), middle.data, work)
-        check_cost(driver, sum(_seconds(driver, final) for final in waiting))
+        check_cost(driver, sum(_seconds(driver, final) for final in waiting) + after)
     waiting = list(waiting)
     while waiting:
-        seconds = sum(_seconds(driver, final) for final in waiting)
+        seconds = sum(_seconds(driver, final) for final in waiting) + after
         if failure := _train(driver, waiting.pop(0), seconds):
             failures.append(failure)
     return failures
 
 
-def _waiting(driver: Driver) -> list[Final]:
+def _waiting(driver: Driver, *, tuned: bool) -> list[Final]:
+    """What is to be trained on all images; with `tuned`, only what needs no more tuning.
+
+    A net with a point of its grid that could not be trained waits for it: another try may make
+    that point the best.
+    """
     experiment, done = driver.experiment, driver.memory.finals()
     waiting = [
         Final(net.id, net.net.notation, net, None, driver.data_of(net), None, experiment)
         for net in experiment.published
         if net.id not in done
     ]
-    waiting += [_top(driver, place, trial) for place, trial in _tops(driver)]
+    for place, trial in _tops(driver):
+        points = [tuning_id(place, number) for number in range(1, len(experiment.grid) + 1)]
+        if not tuned or all(id_ in done for id_ in points):
+            waiting.append(_top(driver, place, trial, tuned))
     return waiting
 
 
@@ -130,16 +152,16 @@ def _tops(driver: Driver) -> list[tuple[int, Trial]]:
     return [(place, trial) for place, trial in enumerate(tops, 1) if top_id(place) not in done]
 
 
-def _top(driver: Driver, place: int, trial: Trial) -> Final:
+def _top(driver: Driver, place: int, trial: Trial, tuned: bool) -> Final:
     """The final training of a net of the search, with the hyperparameters chosen for it."""
     section = driver.experiment.final
     assert section is not None, "there are no top models without"  # noqa: S101
-    chosen = best_point(driver.experiment, driver.memory.finals(), place)
+    chosen = best_point(driver.experiment, driver.memory.finals(), place) if tuned else None
     if chosen is not None:
         section = section.model_copy(update=chosen.changes)
         driver.display.line(f"Tuning of {top_id(place)}: {chosen}")
-        tuned = driver.memory.get("tuned") or {}
-        driver.memory.put(tuned={**tuned, top_id(place): str(chosen)})
+        known = driver.memory.get("tuned") or {}
+        driver.memory.put(tuned={**known, top_id(place): str(chosen)})
     return Final(
         top_id(place),
         trial.architecture,
@@ -203,8 +225,7 @@ def _train(driver: Driver, final: Final, seconds_left: float) -> str | None:
     """Train one net; what can be tried again is kept as a failure, and a line says so."""
     what = "Training" if final.tuning else "Final training"
     driver.display.heading(
-        f"{what} of {final.id}: {final.architecture}, {final.section.epochs} epochs of "
-        f"{'' if final.tuning else 'all '}{final.images:,} images",
+        f"{what} of {final.id}: {final.architecture}, {final.length}",
         seconds_left,
     )
     job = _job(driver, final)
@@ -217,7 +238,7 @@ def _train(driver: Driver, final: Final, seconds_left: float) -> str | None:
         driver.memory.put(final_failures=failures)
         for name in ("result.json", "processes.jsonl"):
             (job.folder / name).unlink(missing_ok=True)
-        return f"final training of {final.id} failed: {result.outcome} ({result.message})"
+        return f"{what.lower()} of {final.id} failed: {result.outcome} ({result.message})"
     if result.outcome is Outcome.FINISHED and result.seconds > 0:
         epochs = len(result.accuracies)
         driver.pace.final_trained(_macs(driver, final), epochs, final.images, result.seconds)
@@ -242,11 +263,13 @@ def _result(driver: Driver, job: Job, data: PreparedData) -> TrialResult:
     )
 
 
-def evaluate_top_models(driver: Driver) -> list[str]:
+def evaluate_models(driver: Driver) -> list[str]:
     """Predict each test image with each of the top models, score them and their ensembles.
 
-    The evaluation is kept with the run; predictions that are there are not made again. Models
-    that are not trained, or without predictions, are left out.
+    Without a search the models are the published nets, files aside, the best published test error
+    first: their validation accuracies are not published. The evaluation is kept with the run;
+    predictions that are there are not made again. Models that are not trained, or without
+    predictions, are left out.
 
     Returns:
         A line for each model whose predictions Caffe could not tell.
@@ -254,42 +277,23 @@ def evaluate_top_models(driver: Driver) -> list[str]:
     Raises:
         RunError: if it was stopped.
     """
-    section, finals = driver.experiment.final, driver.memory.finals()
     failures: list[str] = []
-    if section is None:
-        return failures
     members, labels = [], None
-    for place, trial in enumerate(top_trials(driver.memory.trials(), section.top), 1):
-        id_ = top_id(place)
-        folder = final_folder(driver.folder, id_)
-        model = folder / MODEL
-        if id_ not in finals or finals[id_][1].outcome is not Outcome.FINISHED:
-            continue
-        if not model.is_file():
-            driver.display.line(f"No predictions of {id_}: its model is not in {folder}")
-            continue
-        driver.display.heading(f"Predictions of {id_} on the test images", None)
+    for id_, section, accuracy in _models(driver):
         try:
-            found = predict(
-                folder / "test.h5",
-                driver.folder,
-                (folder / "net.prototxt").read_text(),
-                model,
-                driver.data_of(section).path("test.lmdb"),
-                final_slot(driver.options).caffe(driver.caffe),
-                batch_limit=section.test_batch,
-            )
+            found = _predictions(driver, id_, section)
         except PredictionError as error:
             if error.outcome is Outcome.STOPPED:
                 raise RunError(f"{error}; the same command goes on from here") from None
             failures.append(f"predictions of {id_} failed: {error}")
             continue
-        accuracy = validation_accuracy(trial)
-        members.append(Member(id_, accuracy or 0.0, found.probabilities))
-        labels = found.labels
+        if found is not None:
+            members.append(Member(id_, accuracy, found.probabilities))
+            labels = found.labels
     if labels is not None:
+        final = driver.experiment.final
         rng = np.random.default_rng(driver.experiment.seed)
-        evaluation = evaluate(members, labels, rng, section.ensembles)
+        evaluation = evaluate(members, labels, rng, final.ensembles if final else ())
         ensembles = [
             asdict(one) | {"verdict": one.against_best_member.verdict}
             for one in evaluation.ensembles
@@ -301,3 +305,42 @@ def evaluate_top_models(driver: Driver) -> list[str]:
             evaluation=json.loads(json.dumps({"members": scores, "ensembles": ensembles}))
         )
     return failures
+
+
+def _models(driver: Driver) -> list[tuple[str, FinalTraining, float]]:
+    """The nets to be evaluated: id, how each is trained, and the accuracy that ranks it."""
+    experiment = driver.experiment
+    if not experiment.q_learning.stages:
+        return [
+            (net.id, net, 0.0 if net.net.error is None else 1 - net.net.error / 100)
+            for net in experiment.published
+            if net.file is None
+        ]
+    if experiment.final is None:
+        return []
+    tops = top_trials(driver.memory.trials(), experiment.final.top)
+    return [
+        (top_id(place), experiment.final, validation_accuracy(trial) or 0.0)
+        for place, trial in enumerate(tops, 1)
+    ]
+
+
+def _predictions(driver: Driver, id_: str, section: FinalTraining) -> Predictions | None:
+    """A net's predictions of the test images; None of one that is not trained, or was removed."""
+    finals, folder = driver.memory.finals(), final_folder(driver.folder, id_)
+    if id_ not in finals or finals[id_][1].outcome is not Outcome.FINISHED:
+        return None
+    model = folder / MODEL
+    if not model.is_file():
+        driver.display.line(f"No predictions of {id_}: its model is not in {folder}")
+        return None
+    driver.display.heading(f"Predictions of {id_} on the test images", None)
+    return predict(
+        folder / "test.h5",
+        driver.folder,
+        (folder / "net.prototxt").read_text(),
+        model,
+        driver.data_of(section).path("test.lmdb"),
+        final_slot(driver.options).caffe(driver.caffe),
+        batch_limit=section.test_batch,
+    )

@@ -48,6 +48,11 @@ def drive(
             TrainerBrokenError: one line each, nothing lost. A final training that failed raises
             RunError after the report.
     """
+    if not experiment.q_learning.stages and not experiment.published:
+        raise RunError(
+            f"{experiment.title}, preset {experiment.preset}: budget {experiment.budget_name} has "
+            "no search and names no net; `metaqnn published` lists nets and their commands"
+        )
     with _driving(experiment, run_folder, options, environment, console) as driver:
         driver.prepare(environment.get("DATA_DIR"))
         if options.finals:
@@ -72,7 +77,9 @@ def drive_transfer(
 
     The arguments are `drive`'s and `transfer`'s, so are the errors.
     """
-    with _driving(experiment, run_folder, options, environment, console) as driver:
+    with _driving(
+        experiment, run_folder, options, environment, console, keep_options=False
+    ) as driver:
         return _reported(driver, transfer(driver, datasets, environment.get("DATA_DIR")))
 
 
@@ -90,6 +97,8 @@ def _driving(
     options: Options,
     environment: Mapping[str, str],
     console: Console,
+    *,
+    keep_options: bool = True,
 ) -> Iterator[Driver]:
     """A run's driver, with the run locked, its record open and a display."""
     agent = agent_of(experiment)
@@ -101,7 +110,7 @@ def _driving(
         try:
             with Display(console) as display:
                 driver = Driver(experiment, run_folder, memory, caffe, options, display, agent)
-                driver.announce(kept)
+                driver.announce(kept, keep_options=keep_options)
                 yield driver
         except KeyboardInterrupt:
             raise RunError("interrupted; the same command goes on from here") from None

@@ -165,6 +165,16 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _cards() -> str:
+    """This machine's NVIDIA GPUs, as their driver names them; empty without any."""
+    command = ["nvidia-smi", "--query-gpu=index,name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "; ".join(done.stdout.strip().splitlines())
+
+
 def provenance(experiment: Experiment, trainer: str, device: str) -> dict[str, str]:
     """What a reader needs to run the same again: seed, versions, revision, machine."""
     packages = ("metaqnn-caffe", "torch", "numpy", "protobuf", "lmdb")
@@ -174,6 +184,8 @@ def provenance(experiment: Experiment, trainer: str, device: str) -> dict[str, s
         "preset": experiment.preset,
         "trainer": trainer,
         "device": device,
+        **({"GPUs (number, name, driver)": cards} if (cards := _cards()) else {}),
+        "precision": "float32; the embedded caffe leaves TensorFloat-32 off",
         "git revision": _git_revision(),
         "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
         "Python": platform.python_version(),

@@ -37,16 +37,22 @@ def with_classes(architecture: Architecture, classes: int) -> Architecture:
 def best_net(memory: ReplayMemory, experiment: Experiment) -> str:
     """The id of the final training to transfer: the search's best, else the first published.
 
-    A net from a file has layers of other names, and is none.
+    Once a net was transferred it stays that one. A net from a file has layers of other names, and
+    is none.
 
     Raises:
-        RunError: if none is trained.
+        RunError: if it is not trained.
     """
-    finals = memory.finals()
-    for id_ in (top_id(1), *(net.id for net in experiment.published if net.file is None)):
-        if id_ in finals and finals[id_][1].outcome is Outcome.FINISHED:
-            return id_
-    raise RunError("no net of this run has been trained on all its data; finish the run first")
+    published = [net.id for net in experiment.published if net.file is None]
+    ids = [top_id(1)] if experiment.q_learning.stages else published
+    if not ids:
+        raise RunError("this run has no net to transfer: it trains nets from files alone")
+    finals, source = memory.finals(), memory.get("transfer_source") or ids[0]
+    if source not in finals:
+        raise RunError(f"{source} has not been trained on all images; finish the run first")
+    if (outcome := finals[source][1].outcome) is not Outcome.FINISHED:
+        raise RunError(f"the training of {source} ended as {outcome}: there is nothing to transfer")
+    return str(source)
 
 
 def transfer(driver: Driver, datasets: Sequence[str], user_files: str | None) -> list[str]:
@@ -77,6 +83,7 @@ def transfer(driver: Driver, datasets: Sequence[str], user_files: str | None) ->
     model = final_folder(driver.folder, source) / MODEL
     if not model.is_file():
         raise RunError(f"{model}, the weights of {source}, is missing")
+    memory.put(transfer_source=source)
     driver.user_files = Path(user_files) if user_files else None
     driver.display.line(f"Transfer of {source}: {memory.finals()[source][0]}")
     waiting: list[Final] = []
@@ -84,7 +91,7 @@ def transfer(driver: Driver, datasets: Sequence[str], user_files: str | None) ->
     for name in datasets or tasks:
         try:
             waiting += _trainings(driver, tasks[name], source, model)
-        except DataError as error:
+        except (DataError, RunError) as error:
             failures.append(f"{name}: {error}")
     return failures + train_all(driver, waiting)
 
@@ -95,7 +102,10 @@ def _trainings(driver: Driver, task: TransferTask, source: str, model: Path) -> 
     section, transfer_ = experiment.final, experiment.transfer
     if section is None or transfer_ is None:  # the schema allows no such tasks
         return []
-    said = task.data
+    own = experiment.data
+    said = task.data.model_copy(
+        update={"normalize": own.normalize, "split": own.split, "floats": own.floats}
+    )
     other = experiment.model_copy(update={"data": said})
     changes = {"epochs": task.epochs, "mirror": task.mirror, "test_batch": task.test_batch}
     scratch = section.model_copy(update={**changes, "svhn": said.svhn})

@@ -82,7 +82,8 @@ def load_experiment(path: Path, budget: str, seed: int, preset: str = "paper") -
     for net in published:
         if "published_epochs" in scaled and isinstance(net, dict):
             net["epochs"] = scaled["published_epochs"]
-    for task in _list(merged.get("transfer", {}), "tasks"):
+    transfer = merged.get("transfer")
+    for task in _list(transfer, "tasks") if isinstance(transfer, dict) else []:
         if "transfer_epochs" in scaled and isinstance(task, dict):
             task["epochs"] = scaled["transfer_epochs"]
     return validate(

@@ -474,8 +474,12 @@ class Experiment(_Model):
 
     @property
     def grid(self) -> tuple[dict[str, float | DropoutRule], ...]:
-        """What the points of the top models' grid change; none if they are not tuned."""
-        return self.tuning.grid if self.tuning is not None and self.budget.tune else ()
+        """What the points of the top models' grid change; none if they are not tuned.
+
+        Only the paper tunes: the published solvers have their values.
+        """
+        tunes = self.preset == "paper" and self.budget.tune
+        return self.tuning.grid if self.tuning is not None and tunes else ()
 
     @model_validator(mode="after")
     def _transfer_is_trained_as_the_top_models(self) -> Experiment:

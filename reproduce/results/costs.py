@@ -103,6 +103,10 @@ def search_cost(experiment_name: str) -> Cost:
     macs = sum(net.cost.macs for net in nets) / len(nets)
     images = RunPace(experiment).final_images(final)
     finals = training_flop(macs) * images * final.epochs * final.top
+    if experiment.tuning is not None:
+        points = experiment.tuning.epochs * len(experiment.grid)
+        part = experiment.data.train_images - experiment.data.validation
+        finals += training_flop(macs) * part * points * final.top
     others = [published_counts(net.id).flop for net in experiment.published]
     searching = estimate(experiment, nets, 1).flop
     command = f"metaqnn reproduce {experiment_name} --budget paper"

@@ -136,7 +136,13 @@ def _rows(error: PublishedError, groups: Sequence[Group]) -> list[Row]:
             if _is_new(net, error):
                 found.append((f"{error.name}: net {net.id}", _measured_net(net, group)))
     rows = [
-        replace(row, what=what, published=error.error, architecture="", parameters=None)
+        replace(
+            row,
+            what=what,
+            published=error.error,
+            architecture=row.architecture if error.table == "5" else "",
+            parameters=None,
+        )
         for what, row in found
         if row is not None
     ]

@@ -15,9 +15,11 @@ from typing import Any
 from reproduce.experiments.schema import Experiment
 from reproduce.files import write_atomically
 from reproduce.paper import STABILITY
+from reproduce.results.labels import Label
 from reproduce.results.plots import curves, style
 from reproduce.results.plots.search_curve import SearchCurve, search_curve
 from reproduce.results.plots.stability import Spread, spread, stability_figure
+from reproduce.results.summary import unverified_files
 from reproduce.results.top_models import top_trials, validation_accuracy
 from reproduce.run import REPLAY_MEMORY, frozen
 from reproduce.search.loop import models_done
@@ -26,11 +28,15 @@ from reproduce.search.replay_memory import read_replay_memory
 
 @dataclass(frozen=True)
 class OneRun:
-    """A complete search: its seed, samples, and the validation accuracy of its best model."""
+    """A complete search: its seed, samples, and the validation accuracy of its best model.
+
+    `verified`: whether all files of its data are known to be the published ones.
+    """
 
     seed: int
     curve: SearchCurve
     best: float
+    verified: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,12 @@ class Stability:
         return spread([run.curve for run in self.runs])
 
     @property
+    def mark(self) -> str:
+        """What sets the numbers apart from the paper's; empty if nothing does."""
+        verified = all(run.verified for run in self.runs)
+        return Label(self.experiment).mark("verified" if verified else "unverified")
+
+    @property
     def is_papers(self) -> bool:
         """Whether the paper's numbers are of this data set."""
         return self.experiment.data.svhn == "tenth"
@@ -72,7 +84,8 @@ def read_stability(folders: Sequence[Path]) -> Stability:
             done = models_done(stages, memory.unique_per_epsilon())
             best = [validation_accuracy(trial) for trial in top_trials(trials, 1)]
             if done == sum(stage.models for stage in stages) and best and best[0] is not None:
-                found.append(OneRun(experiment.seed, search_curve(memory), best[0]))
+                known = not unverified_files(memory)
+                found.append(OneRun(experiment.seed, search_curve(memory), best[0], known))
     return Stability(frozen(folders[0]), tuple(found))
 
 
@@ -83,6 +96,7 @@ def stability_json(found: Stability) -> dict[str, Any]:
         "experiment": found.experiment.name,
         "preset": found.experiment.preset,
         "budget": found.experiment.budget_name,
+        "mark": found.mark,
         "runs": [{"seed": run.seed, "best": run.best} for run in found.runs],
         "mean": found.mean,
         "deviation": found.deviation,
@@ -104,9 +118,7 @@ def stability_json(found: Stability) -> dict[str, Any]:
 
 def stability_markdown(found: Stability) -> str:
     """Two tables: the best model of each run, and the mean accuracy at each ε."""
-    budget = found.experiment.budget_name
-    is_reduced = budget != "paper" or found.experiment.preset != "paper"
-    mark = f" [{budget}, preset {found.experiment.preset}]" if is_reduced else ""
+    mark = f" [{found.mark}]" if found.mark else ""
     published = STABILITY if found.is_papers else None
     lines = [
         f"Best validation accuracy of each run, %, of {found.experiment.title}",
@@ -146,6 +158,8 @@ def _spread(mean: float | None, deviation: float | None) -> str:
 def write_stability(found: Stability, folder: Path) -> list[Path]:
     """Write the tables as Markdown and JSON, and the figure; returns their paths."""
     title = f"{found.experiment.title}, budget {found.experiment.budget_name}"
+    if found.mark not in ("", found.experiment.budget_name):
+        title = f"{found.experiment.title}: {found.mark}"
     figure = stability_figure(
         [run.curve for run in found.runs],
         title,

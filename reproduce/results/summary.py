@@ -164,8 +164,13 @@ class RunResults:
             interval_is="Wilson",
             epochs=final.epochs if final else None,
             errors=(100 * errors / total,),
-            status=self._label.status,
+            status=self._label.status + self._which(one["members"]),
         )
+
+    def _which(self, members: list[str]) -> str:
+        """What is to be said of an ensemble's members that are not the best of the search."""
+        best = [f"{TOP}{place}" for place in range(1, len(members) + 1)]
+        return "" if members == best else f"; members: {', '.join(members)}"
 
     def _row(self, id_: str, architecture: str) -> Row:
         of, dataset = self.experiment, self._dataset(id_)

@@ -11,15 +11,17 @@ import pytest
 from rich.console import Console
 
 from data_prep.errors import DataError
+from prototxt_gen.dropout import DropoutRule
 from reproduce import finals as module
 from reproduce.before_finals import check_before_finals, check_cost
 from reproduce.display import Display
 from reproduce.driver import Driver
 from reproduce.experiments.load import experiment_path, load_experiment
-from reproduce.experiments.schema import Experiment, TopModels
-from reproduce.finals import evaluate_top_models, final_folder
+from reproduce.experiments.schema import Experiment, TopModels, Tuning
+from reproduce.finals import evaluate_models, final_folder
 from reproduce.options import Options
 from reproduce.results.predictions import PredictionError
+from reproduce.results.summary import RunResults
 from reproduce.results.top_models import top_id
 from reproduce.run import RunError
 from reproduce.search.replay_memory import ReplayMemory
@@ -106,7 +108,7 @@ def test_what_is_there_is_evaluated_whatever_else_has_failed(
     four_trained: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predicting(monkeypatch, Outcome.CRASHED)
-    failures = evaluate_top_models(four_trained)
+    failures = evaluate_models(four_trained)
     assert failures == ["predictions of top/2 failed: caffe test failed"]
     evaluation = four_trained.memory.get("evaluation")
     assert [score["what"] for score in evaluation["members"]] == ["top/1", "top/3"]
@@ -118,5 +120,54 @@ def test_predictions_that_were_stopped_end_the_run(
 ) -> None:
     predicting(monkeypatch, Outcome.STOPPED)
     with pytest.raises(RunError, match="the same command goes on from here"):
-        evaluate_top_models(four_trained)
+        evaluate_models(four_trained)
     assert four_trained.memory.get("evaluation") is None
+
+
+def test_a_net_waits_for_points_of_its_grid_that_could_not_be_tried(four_trained: Driver) -> None:
+    """A training that crashed is tried again by the same command, and may be the best."""
+    made = four_trained
+    grid = Tuning(epochs=1, weight_decay=(0.0, 0.5), dropout=(DropoutRule.NONE,))
+    budget = made.experiment.budget.model_copy(update={"tune": True})
+    made.experiment = made.experiment.model_copy(
+        update={"tuning": grid, "budget": budget, "published": ()}
+    )
+
+    def result(accuracy: float) -> TrialResult:
+        return TrialResult(Outcome.FINISHED, (accuracy,), 0.001, 0, 10, 30.0, "caffe")
+
+    made.memory.record_final("tuning/4/1", NETS[3], result(0.7))
+    assert module._waiting(made, tuned=True) == []
+    assert [final.id for final in module._waiting(made, tuned=False)] == [top_id(4)]
+    made.memory.record_final("tuning/4/2", NETS[3], result(0.8))
+    (final,) = module._waiting(made, tuned=True)
+    assert (final.id, final.section.weight_decay) == (top_id(4), 0.5)
+
+
+def test_without_a_search_the_published_nets_are_ensembled(
+    driver: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best published error first: their validation accuracies are not published."""
+    experiment = load_experiment(experiment_path("cifar10"), "top-models", 0)
+    made = driver(experiment)
+    monkeypatch.setattr(Driver, "data_of", lambda self, _: self.data)
+    for net in experiment.published:
+        result = TrialResult(Outcome.FINISHED, (0.9,), 0.001, 0, 10, 30.0, "caffe")
+        made.memory.record_final(net.id, net.net.notation, result)
+        folder = final_folder(made.folder, net.id)
+        folder.mkdir(parents=True)
+        (folder / "model.caffemodel").write_bytes(b"")
+        (folder / "net.prototxt").write_text("")
+    predicting(monkeypatch, Outcome.CRASHED)
+    assert evaluate_models(made) == []
+    evaluation = made.memory.get("evaluation")
+    errors = {net.id: net.net.error or 0.0 for net in experiment.published}
+    ranked = sorted(errors, key=lambda id_: errors[id_])
+    assert [score["what"] for score in evaluation["members"]] == ranked
+    assert {(one["size"], tuple(one["members"])) for one in evaluation["ensembles"]} == {
+        (5, tuple(ranked))
+    }
+    table = [row for row in RunResults(made.experiment, made.memory).rows() if row.measured == 0]
+    ensemble = next(row for row in table if "ensemble" in row.what)
+    assert ensemble.mark.startswith("top-models")
+    assert ranked[0] in ensemble.status

@@ -128,7 +128,8 @@ def test_a_final_training_that_crashed_goes_on_from_its_newest_snapshot(
         assert not failed.finals()
     script.write_text(json.dumps({"record": str(record)}))
     fake.finish()
-    (process,) = map(json.loads, record.read_text().splitlines())
+    processes = map(json.loads, record.read_text().splitlines())
+    (process,) = [one for one in processes if "train" in one["argv"]]  # the other predicts
     snapshot = "finals/mnist-v1-3/snapshot_0_iter_28.solverstate"
     assert f"--snapshot={snapshot}" in process["argv"]
     assert len(fake.record()[-1]["mnist/v1-3"]) == 20  # type: ignore[index]
@@ -167,7 +168,11 @@ def test_an_experiment_that_cannot_run_ends_in_one_line(
     [
         ("--run", "file", "cannot hold a run"),
         ("--gpus", "all", "GPUs are numbers such as 0,1"),
-        ("--budget", "huge", "no budget 'huge'; there are: paper, top-models, quick, smoke"),
+        (
+            "--budget",
+            "huge",
+            "no budget 'huge'; there are: paper, top-models, quick, ensemble, smoke",
+        ),
     ],
 )
 def test_a_wrong_option_ends_in_one_line(fake: Run, option: str, value: str, words: str) -> None:

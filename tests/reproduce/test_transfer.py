@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from prototxt_gen.notation import parse
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import ExperimentError
-from reproduce.search.replay_memory import read_replay_memory
-from reproduce.transfer import with_classes
+from reproduce.run import RunError
+from reproduce.search.replay_memory import ReplayMemory, read_replay_memory
+from reproduce.training.outcome import Outcome, TrialResult
+from reproduce.transfer import best_net, with_classes
 from tests.reproduce.test_cifar_and_svhn import (
     CHANCE_ERROR,
     MARGIN,
@@ -50,6 +52,7 @@ def test_the_paper_names_three_data_sets() -> None:
         ('dataset = "svhn"', 'dataset = "mnist"', "tasks must name each data set once"),
         ("centred = true", "centred = true\nsvhn = 5", "svhn"),
         ("fine_tuning_factor = 0.1", "fine_tuning_factor = 0", "fine_tuning_factor"),
+        ("[transfer]", "transfer = 5\n[other]", "transfer"),
     ],
 )
 def test_wrong_tasks_are_refused(old: str, new: str, problem: str, tmp_path: Path) -> None:
@@ -57,6 +60,35 @@ def test_wrong_tasks_are_refused(old: str, new: str, problem: str, tmp_path: Pat
     path.write_text(experiment_path("cifar10").read_text().replace(old, new, 1))
     with pytest.raises(ExperimentError, match=problem):
         load_experiment(path, "paper", 0)
+
+
+def trained(memory: ReplayMemory, id_: str, outcome: Outcome = Outcome.FINISHED) -> None:
+    result = TrialResult(outcome, (0.5,), 0.001, 0, 10, 1.0, "caffe")
+    memory.record_final(id_, "[SM(10)]", result)
+
+
+def test_the_net_that_was_transferred_first_stays_the_one(tmp_path: Path) -> None:
+    """Table 5 is of one net; another that is trained later changes nothing."""
+    experiment = load_experiment(experiment_path("cifar10"), "top-models", 0)
+    memory = ReplayMemory(tmp_path / "replay.sqlite")
+    with pytest.raises(RunError, match="cifar10/v1-1 has not been trained on all images"):
+        best_net(memory, experiment)
+    trained(memory, "cifar10/v1-2")
+    with pytest.raises(RunError, match="cifar10/v1-1 has not been trained on all images"):
+        best_net(memory, experiment)
+    trained(memory, "cifar10/v1-1")
+    assert best_net(memory, experiment) == "cifar10/v1-1"
+    memory.put(transfer_source="cifar10/v1-2")
+    assert best_net(memory, experiment) == "cifar10/v1-2"
+
+
+def test_a_net_that_diverged_is_not_transferred(tmp_path: Path) -> None:
+    experiment = load_experiment(experiment_path("cifar10"), "quick", 0)
+    memory = ReplayMemory(tmp_path / "replay.sqlite")
+    trained(memory, "top/1", Outcome.DIVERGED)
+    trained(memory, "top/2")
+    with pytest.raises(RunError, match="top/1 ended as diverged: there is nothing to transfer"):
+        best_net(memory, experiment)
 
 
 def write_mnist(folder: Path) -> None:

@@ -37,7 +37,7 @@ def test_each_seed_is_a_search_of_its_own(
     assert found["deviation"] == pytest.approx(statistics.stdev(best))
     assert found["published"] is None  # it is MNIST
     assert {one["epsilon"] for one in found["epsilons"]} == {1.0, 0.1}
-    assert f"{100 * sum(best) / 3:.2f} [smoke, preset paper]" in said.out
+    assert f"{100 * sum(best) / 3:.2f} [smoke, changed experiment, unverified data]" in said.out
     for name in ("stability.md", "stability.svg", "stability.png"):
         assert (tmp_path / "runs" / name).stat().st_size
     # A seed more: what is there is not run again.
@@ -76,12 +76,22 @@ def test_on_a_tenth_of_svhn_the_papers_numbers_stand_beside() -> None:
     assert (first["epsilon"], first["published_mean"]) == (1.0, pytest.approx(0.4885, abs=1e-4))
     assert (last["mean"], last["deviation"]) == (pytest.approx(0.75), pytest.approx(0.05 * 2**0.5))
     text = stability_markdown(small_svhn())
-    assert "| mean | 88.25 | 75.00 [quick, preset paper] |" in text
+    assert "| mean | 88.25 | 75.00 [quick] |" in text
     # No number of a reduced budget without its mark.
     rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     measured = [row.split("|")[-2] for row in rows if any(c.isdigit() for c in row.split("|")[-2])]
     assert len(measured) == 3 + 2 + 2
-    assert all("[quick, preset paper]" in cell for cell in measured)
+    assert all("[quick]" in cell for cell in measured)
+
+
+def test_what_is_not_the_papers_own_says_so() -> None:
+    """A paper-like name, preset and budget are not enough."""
+    papers = load_experiment(experiment_path("svhn-small"), "paper", 0)
+    shallow = papers.model_copy(update={"space": papers.space.model_copy(update={"depth": 3})})
+    curve = SearchCurve((1.0,), (0.5,))
+    assert Stability(papers, (OneRun(0, curve, 0.5),)).mark == ""
+    assert Stability(shallow, (OneRun(0, curve, 0.5),)).mark == "changed experiment"
+    assert Stability(papers, (OneRun(0, curve, 0.5, verified=False),)).mark == "unverified data"
 
 
 def test_the_published_numbers_are_the_papers(reference: Path) -> None:
