@@ -28,7 +28,7 @@ endif
 
 .PHONY: always help setup setup-dev caffe data-mnist data-cifar10 data-cifar100 data-svhn \
 	reproduce-mnist reproduce-cifar reproduce-svhn search-mnist search-mnist-v1 search-cifar10 \
-	search-svhn stability transfer doctor test test-full check docs format clean
+	search-svhn stability transfer audit doctor test test-full check docs format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-30s %s\n", $$1, $$2}'
@@ -75,9 +75,14 @@ stability: setup ## ten searches on a tenth of SVHN, and how far they spread (BU
 		$(if $(SLOTS_PER_GPU),--slots-per-gpu $(SLOTS_PER_GPU)) \
 		$(if $(CPU_SLOTS),--cpu-slots $(CPU_SLOTS)) $(if $(THREADS),--threads $(THREADS))
 
-transfer: setup ## the best net of a finished run on other data sets, Table 5 (RUN, DATA_DIR)
+transfer: ## the best net of a finished run on other data sets, Table 5 (RUN, DATA_DIR)
 	@$(if $(RUN),,echo "make transfer: name a finished run with RUN=..." >&2; exit 2)
+	@$(MAKE) --no-print-directory setup
 	@$(BIN)/metaqnn transfer $(RUN) $(if $(GPUS),--gpus $(GPUS)) $(if $(THREADS),--threads $(THREADS))
+
+audit: setup ## every claim of the paper with a verdict (AUTHORS_DATA: a folder for the authors' own data; RUN)
+	@$(BIN)/metaqnn audit $(if $(AUTHORS_DATA),--authors-data $(AUTHORS_DATA)) \
+		$(foreach run,$(RUN),--run $(run))
 
 doctor: setup ## is this machine ready for a run?
 	@$(BIN)/metaqnn doctor mnist --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) \

@@ -44,6 +44,8 @@ def _below(words: str, command: Any) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield words, command
         return
+    if command.invoke_without_command:
+        yield words, command
     for word, below in command.commands.items():
         yield from _below(f"{words} {word}", below)
 

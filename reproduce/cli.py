@@ -10,7 +10,10 @@ import typer
 from data_prep.errors import DataError
 from prototxt_gen.notation import NotationError
 from prototxt_gen.shapes import ShapeError
+from reproduce.audit.claims import ClaimError
+from reproduce.audit.findings import UnfitInputError
 from reproduce.commands import (
+    audit,
     data,
     exchange,
     published,
@@ -39,6 +42,7 @@ from reproduce.training.trial import TrialError
 _EXPECTED = (
     BatchError,
     CaffeError,
+    ClaimError,
     CostCapError,
     DataError,
     ExecutorError,
@@ -54,6 +58,7 @@ _EXPECTED = (
     ShapeError,
     TrainerBrokenError,
     TrialError,
+    UnfitInputError,
     MemoryError,
     OSError,  # a full disk, a folder that cannot be written: its message names the file
     sqlite3.Error,
@@ -81,6 +86,7 @@ for _command in (reading.status, reading.space, reading.doctor, tables.tables, r
     app.command()(_command)
 app.command()(report.report)
 app.add_typer(data.app, name="data")
+app.add_typer(audit.app, name="audit")
 app.command("import")(exchange.import_)
 app.command()(exchange.export)
 

@@ -104,7 +104,7 @@ class CostModel:
         match self.dropout:
             case DropoutRule.PAPER:
                 return position % 2 == 0
-            case DropoutRule.RELEASED:
+            case DropoutRule.RELEASED | DropoutRule.RAMP_30 | DropoutRule.RAMP_40:
                 return position % 2 == 0 or is_fc
             case DropoutRule.AFTER_FC:
                 return is_fc

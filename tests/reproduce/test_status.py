@@ -41,7 +41,7 @@ class Written:
         self.memory.record_outcome(sample.trial, result, reward)
         self.memory.complete(sample.id)
         if reward is not None:
-            self.memory.record_replays([sample.id], [(0, 0.5)], None)
+            self.memory.record_replays([sample.id], [0.5], None)
 
     def train_all(self) -> None:
         for net, epsilon in zip(NETS, (1.0, 1.0, 0.1), strict=False):
