@@ -118,9 +118,10 @@ def test_the_table_is_far_below_chance_error(name: str, preset: str, tmp_path: P
     assert all("not the paper's" in row["status"] for row in rows if row["measured"] is not None)
 
 
-def test_with_shuffled_labels_it_is_at_chance(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+def test_with_shuffled_labels_it_is_at_chance(name: str, tmp_path: Path) -> None:
     """200 images, a class for each ten: 10 % ± 4 standard deviations of 2.12 points."""
-    rows = run("cifar10", tmp_path, "paper", shuffled=True)
+    rows = run(name, tmp_path, "paper", shuffled=True)
     assert any(row["measured"] is not None for row in rows)
     for row in rows:
         assert row["measured"] is None or abs(row["measured"] - CHANCE_ERROR) < 4 * 2.12
