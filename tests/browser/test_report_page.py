@@ -112,7 +112,7 @@ def test_filters_show_the_trials_that_fit_and_say_how_many(page: Opened) -> None
     outcomes, epsilons = page.column(5), page.column(1)
     assert len(set(outcomes)) == 2  # one of the trials crashed
     assert set(epsilons) == {"1", "0.5"}
-    page.tab.get_by_label("Text").fill("gap (")
+    page.tab.get_by_role("searchbox", name="Text").fill("gap (")
     assert page.column(2) == [one for one in every if "GAP(" in one]
     shown = len(page.column(2))
     assert 0 < shown < len(every)
