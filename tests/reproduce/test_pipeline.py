@@ -171,7 +171,7 @@ def test_an_experiment_that_cannot_run_ends_in_one_line(
         (
             "--budget",
             "huge",
-            "no budget 'huge'; there are: paper, top-models, quick, ensemble, smoke",
+            "no budget 'huge'; there are: paper, top-models, quick, small, smoke",
         ),
     ],
 )

@@ -245,7 +245,7 @@ def test_any_value_anywhere_gives_an_experiment_or_one_line(
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    there = "paper, top-models, quick, ensemble, smoke"
+    there = "paper, top-models, quick, small, smoke"
     with pytest.raises(ExperimentError, match=f"no budget 'huge'; there are: {there}"):
         load_experiment(MNIST, "huge", 0)
     with pytest.raises(ExperimentError, match="no preset 'theirs'; there are: paper, released, au"):
