@@ -59,9 +59,9 @@ class Final:
     @property
     def images(self) -> int:
         """How many images it is trained on in an epoch, or from one test to the next."""
-        if self.section.iterations is not None:
-            return self.section.batch * self.section.iterations.test_interval
-        return self.data.records("train" if self.tuning else "train_full")
+        return self.section.epoch_images(
+            self.data.records("train" if self.tuning else "train_full")
+        )
 
     @property
     def length(self) -> str:
@@ -89,9 +89,10 @@ def train_finals(driver: Driver) -> list[str]:
         RunError: if it was stopped, or takes more than 30 days, unless `options.yes`.
         PreflightError: if the trainer does not work.
     """
-    tuning = _tuning(driver)
-    after = sum(_seconds(driver, final) for final in _waiting(driver, tuned=False))
-    failures = train_all(driver, tuning, after=after)
+    failures = []
+    if tuning := _tuning(driver):
+        after = sum(_seconds(driver, final) for final in _waiting(driver, tuned=False))
+        failures = train_all(driver, tuning, after=after)
     failures += train_all(driver, _waiting(driver, tuned=True))
     return failures + evaluate_models(driver)
 

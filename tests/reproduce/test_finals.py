@@ -18,7 +18,7 @@ from reproduce.display import Display
 from reproduce.driver import Driver
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment, TopModels, Tuning
-from reproduce.finals import evaluate_models, final_folder
+from reproduce.finals import evaluate_models, final_folder, train_finals
 from reproduce.options import Options
 from reproduce.results.predictions import PredictionError
 from reproduce.results.summary import RunResults
@@ -171,3 +171,15 @@ def test_without_a_search_the_published_nets_are_ensembled(
     ensemble = next(row for row in table if "ensemble" in row.what)
     assert ensemble.mark.startswith("top-models")
     assert ranked[0] in ensemble.status
+
+
+def test_that_there_is_no_net_to_train_is_said_once(
+    driver: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a grid or without: nothing is tuned then either."""
+    smoke = load_experiment(experiment_path("mnist"), "smoke", 0)
+    made = driver(smoke.model_copy(update={"published": ()}))
+    said: list[str] = []
+    monkeypatch.setattr(made.display, "line", said.append)
+    assert train_finals(made) == []
+    assert said == ["Final training: no net of the search finished, none to train"]
