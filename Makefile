@@ -70,10 +70,7 @@ search-mnist search-mnist-v1 search-cifar10 search-svhn: setup ## the search alo
 	@$(BIN)/metaqnn search $(@:search-%=%) $(CHOICES)
 
 stability: setup ## ten searches on a tenth of SVHN, and how far they spread (BUDGET, SEED, DATA_DIR)
-	@$(BIN)/metaqnn stability --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS)) \
-		$(if $(SLOTS_PER_GPU),--slots-per-gpu $(SLOTS_PER_GPU)) \
-		$(if $(CPU_SLOTS),--cpu-slots $(CPU_SLOTS)) $(if $(THREADS),--threads $(THREADS))
+	@$(BIN)/metaqnn stability $(CHOICES)
 
 transfer: ## the best net of a finished run on other data sets, Table 5 (RUN, DATA_DIR)
 	@$(if $(RUN),,echo "make transfer: name a finished run with RUN=..." >&2; exit 2)

@@ -115,5 +115,6 @@ class RunPace:
         if finals:
             for net in experiment.published:
                 macs = self.macs(net.net.notation, net.padding)
-                seconds += self.training_seconds(macs, net.epochs, self.final_images(net))
+                images = net.epoch_images(self.final_images(net))
+                seconds += self.training_seconds(macs, net.epochs, images)
         return seconds

@@ -27,28 +27,7 @@ class PublishedNet:
     parameters: float | None
 
 
-@dataclass(frozen=True)
-class PublishedResult:
-    """A headline result of Table 3: test error in percent."""
-
-    data: str
-    what: str
-    version: str
-    error: float
-
-
 FIRST = "first version"
-
-RESULTS = (
-    PublishedResult("cifar10", "top model", "all versions", 6.92),
-    PublishedResult("cifar10", "ensemble", "all versions", 7.32),
-    PublishedResult("svhn", "top model", "all versions", 2.28),
-    PublishedResult("svhn", "ensemble", "all versions", 2.06),
-    PublishedResult("mnist", "top model", "first version", 0.41),
-    PublishedResult("mnist", "top model", "later revision", 0.44),
-    PublishedResult("mnist", "ensemble", "first version", 0.38),
-    PublishedResult("mnist", "ensemble", "later revision", 0.32),
-)
 
 
 @dataclass(frozen=True)
@@ -93,13 +72,3 @@ def published_net(id_: str) -> PublishedNet:
         if net.id == id_:
             return net
     raise KeyError(f"no published net {id_!r}; there are {', '.join(net.id for net in NETS)}")
-
-
-def results(data: str, *, first_version: bool = False) -> tuple[PublishedResult, ...]:
-    """The headline results on a data set: of the first version's own MNIST, or of all others."""
-    return tuple(
-        result
-        for result in RESULTS
-        if result.data == data
-        and (result.version == "all versions" or (result.version == FIRST) == first_version)
-    )

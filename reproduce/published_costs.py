@@ -136,7 +136,5 @@ def _cost(net: PublishedNet, preset: str, speed: Speed | None, options: str) -> 
 
 def images_trained_on(experiment: Experiment, section: Published) -> int:
     """Images of all iterations of a training; a last, partial batch of an epoch is left out."""
-    if section.iterations is not None:
-        return section.batch * section.epochs * section.iterations.test_interval
-    images = RunPace(experiment).final_images(section)
+    images = section.epoch_images(RunPace(experiment).final_images(section))
     return section.epochs * (images // section.batch * section.batch)

@@ -147,15 +147,20 @@ def _named_in(lock: IO[str]) -> Owner | None:
     return Owner(int(match[1]), match[2]) if match else None
 
 
-def _git_revision() -> str:
-    """The revision of the sources, with `+` if they were changed; `unknown` outside git."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+def _said_by(*command: str) -> str:
+    """What a command prints; empty where it is not there or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return ""
+    return done.stdout.strip()
+
+
+def _git_revision() -> str:
+    """The revision of the sources, with `+` if they were changed; `unknown` outside git."""
+    here = Path(__file__).resolve().parent
+    describe = ("describe", "--always", "--dirty=+", "--abbrev=12")
+    return _said_by("git", "-C", str(here), *describe) or "unknown"
 
 
 def _version(package: str) -> str:
@@ -167,12 +172,8 @@ def _version(package: str) -> str:
 
 def _cards() -> str:
     """This machine's NVIDIA GPUs, as their driver names them; empty without any."""
-    command = ["nvidia-smi", "--query-gpu=index,name,driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return "; ".join(done.stdout.strip().splitlines())
+    fields = "--query-gpu=index,name,driver_version"
+    return "; ".join(_said_by("nvidia-smi", fields, "--format=csv,noheader").splitlines())
 
 
 def provenance(experiment: Experiment, trainer: str, device: str) -> dict[str, str]:

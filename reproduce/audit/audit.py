@@ -6,15 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reproduce.audit.checks import ALL
 from reproduce.audit.checks.registry import arguments, bind
 from reproduce.audit.claims import Claim
 from reproduce.audit.context import Context, NoEvidenceError
 from reproduce.audit.findings import Finding, UnfitInputError, Verdict
 from reproduce.audit.inputs import resolve
 from reproduce.audit.measured import read_all
-
-__all__ = ["ALL", "Audited", "audit", "audited", "evaluate"]
 
 
 @dataclass(frozen=True)

@@ -12,37 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.audit.context import Evidence
-from reproduce.driver import agent_of
-from reproduce.estimate import estimate, typical_nets
-from reproduce.experiments.load import experiment_path, load_experiment
-from reproduce.experiments.schema import Experiment
 from reproduce.published_results import PublishedError, reported_nets
-from reproduce.results.costs import cost_of
-from reproduce.results.labels import Label
-from reproduce.results.plots.search_curve import SearchCurve, search_curve
-from reproduce.results.summary import Row, RunResults, unverified_files
-from reproduce.results.top_models import top_trials, validation_accuracy
+from reproduce.results.costs import cost_of, search_flop
+from reproduce.results.searches import Search, read_search
+from reproduce.results.summary import Row, RunResults
 from reproduce.run import REPLAY_MEMORY, frozen
-from reproduce.search.loop import models_done
-from reproduce.search.replay_memory import ReplayMemory, read_replay_memory
-
-
-@dataclasses.dataclass(frozen=True)
-class _Search:
-    """A search: what of it was done, and its mark."""
-
-    experiment: Experiment
-    mark: str
-    complete: bool
-    curve: SearchCurve
-    best: float | None
+from reproduce.search.replay_memory import read_replay_memory
 
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
     folder: str
     results: tuple[Row, ...]
-    search: _Search
+    search: Search
     first_version: bool
 
 
@@ -58,23 +40,9 @@ def _read(folder: Path) -> _Run:
     with read_replay_memory(folder / REPLAY_MEMORY) as memory, memory.snapshot():
         results = RunResults(experiment, memory)
         rows = [results.measurement(id_) for id_ in results.ids]
-        search = _search_of(experiment, memory)
+        search = read_search(experiment, memory)
     measured = tuple(row for row in rows if row is not None and row.measured is not None)
     return _Run(str(folder), measured, search, results.first_version)
-
-
-def _search_of(experiment: Experiment, memory: ReplayMemory) -> _Search:
-    stages, trials = experiment.q_learning.stages, memory.trials()
-    wanted = sum(stage.models for stage in stages)
-    best = [validation_accuracy(trial) for trial in top_trials(trials, 1)]
-    data = "unverified" if unverified_files(memory) else "verified"
-    return _Search(
-        experiment,
-        Label(experiment).mark(data),
-        bool(wanted) and models_done(stages, memory.unique_per_epsilon()) == wanted,
-        search_curve(memory),
-        best[0] if best else None,
-    )
 
 
 def read_all(folders: tuple[Path, ...]) -> None:
@@ -136,13 +104,7 @@ def searches(experiment_name: str, folders: tuple[Path, ...]) -> Evidence:
     ]
     value = {
         "runs": rows,
-        "flop": _search_flop(experiment_name),
+        "flop": search_flop(experiment_name),
         "command": f"metaqnn search {experiment_name} --budget paper",
     }
     return Evidence(value, tuple(folder for folder, one in found if one.complete))
-
-
-@lru_cache
-def _search_flop(name: str) -> float:
-    experiment = load_experiment(experiment_path(name), "paper", 0)
-    return estimate(experiment, typical_nets(experiment, agent_of(experiment)), 1).flop

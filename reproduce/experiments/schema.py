@@ -313,6 +313,12 @@ class FinalTraining(Style, Optimizer):
     pad: Count = 0
     svhn: SvhnSet | None = None
 
+    def epoch_images(self, images: int) -> int:
+        """What an epoch trains on, of so many images: of `iterations`, what lies between tests."""
+        if self.iterations is not None:
+            return self.batch * self.iterations.test_interval
+        return images
+
     @model_validator(mode="after")
     def _rates_can_be_met(self) -> FinalTraining:
         if self.rates:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from prototxt_gen.notation import NotationError, parse
 from prototxt_gen.shapes import NetCost, Shape, ShapeError, total_cost
 from reproduce.driver import agent_of
-from reproduce.estimate import estimate, training_flop, typical_nets
+from reproduce.estimate import SampledNet, estimate, training_flop, typical_nets
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment, ExperimentError, Style
 from reproduce.pace import RunPace
@@ -99,7 +99,7 @@ def search_cost(experiment_name: str) -> Cost:
     final = experiment.final
     if final is None:
         return UNKNOWN
-    nets = typical_nets(experiment, agent_of(experiment))
+    nets = _typical(experiment_name)
     macs = sum(net.cost.macs for net in nets) / len(nets)
     images = RunPace(experiment).final_images(final)
     finals = training_flop(macs) * images * final.epochs * final.top
@@ -108,9 +108,13 @@ def search_cost(experiment_name: str) -> Cost:
         part = experiment.data.train_images - experiment.data.validation
         finals += training_flop(macs) * part * points * final.top
     others = [published_counts(net.id).flop for net in experiment.published]
-    searching = estimate(experiment, nets, 1).flop
     command = f"metaqnn reproduce {experiment_name} --budget paper"
-    return Cost(searching + finals + sum(others), command)
+    return Cost(search_flop(experiment_name) + finals + sum(others), command)
+
+
+def search_flop(experiment_name: str) -> float:
+    """The search alone, by nets as they are sampled at ε = 1."""
+    return estimate(_papers(experiment_name), _typical(experiment_name), 1).flop
 
 
 def transfer_cost(dataset: str) -> Cost:
@@ -129,6 +133,12 @@ def transfer_cost(dataset: str) -> Cost:
             command = f"{first.command} && metaqnn transfer {folder} --to {dataset}"
             return Cost(first.flop + 2 * each, command)
     return UNKNOWN
+
+
+@lru_cache
+def _typical(name: str) -> list[SampledNet]:
+    experiment = _papers(name)
+    return typical_nets(experiment, agent_of(experiment))
 
 
 @lru_cache

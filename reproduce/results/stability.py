@@ -17,12 +17,10 @@ from reproduce.files import write_atomically
 from reproduce.paper import STABILITY
 from reproduce.results.labels import Label
 from reproduce.results.plots import curves, style
-from reproduce.results.plots.search_curve import SearchCurve, search_curve
+from reproduce.results.plots.search_curve import SearchCurve
 from reproduce.results.plots.stability import Spread, spread, stability_figure
-from reproduce.results.summary import unverified_files
-from reproduce.results.top_models import top_trials, validation_accuracy
+from reproduce.results.searches import read_search
 from reproduce.run import REPLAY_MEMORY, frozen
-from reproduce.search.loop import models_done
 from reproduce.search.replay_memory import read_replay_memory
 
 
@@ -80,12 +78,9 @@ def read_stability(folders: Sequence[Path]) -> Stability:
     for folder in folders:
         experiment = frozen(folder)
         with read_replay_memory(folder / REPLAY_MEMORY) as memory, memory.snapshot():
-            stages, trials = experiment.q_learning.stages, memory.trials()
-            done = models_done(stages, memory.unique_per_epsilon())
-            best = [validation_accuracy(trial) for trial in top_trials(trials, 1)]
-            if done == sum(stage.models for stage in stages) and best and best[0] is not None:
-                known = not unverified_files(memory)
-                found.append(OneRun(experiment.seed, search_curve(memory), best[0], known))
+            one = read_search(experiment, memory)
+        if one.complete and one.best is not None:
+            found.append(OneRun(experiment.seed, one.curve, one.best, one.verified))
     return Stability(frozen(folders[0]), tuple(found))
 
 

@@ -329,8 +329,12 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
     return value
 
 
-def _read(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row's line number, from 1, and its cells by column."""
+def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each line's number, from 1, and its cells, the header's among them.
+
+    Raises:
+        ReleasedFileError: if the file cannot be read, or is no CSV in UTF-8.
+    """
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
@@ -339,26 +343,33 @@ def _read(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
         raise ReleasedFileError(f"{path}: no UTF-8 text at byte {error.start}") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = next(reader, [])
-        for expected, found in zip(columns, header, strict=False):
-            if found != expected:
-                raise file_error(path, 1, expected, f"the header has {found!r} in its place")
-        if len(header) != len(columns):
-            missing = columns[len(header)] if len(header) < len(columns) else columns[-1]
-            problem = f"the header has {len(header)} columns, not {len(columns)}"
-            raise file_error(path, 1, missing, problem)
         for cells in reader:
-            if len(cells) != len(columns):
-                last = columns[min(len(cells), len(columns) - 1)]
-                problem = f"the row has {len(cells)} cells, not {len(columns)}"
-                raise file_error(path, reader.line_num, last, problem)
-            row = dict(zip(columns, cells, strict=True))
-            for column, cell in row.items():
-                if not cell.isprintable():
-                    raise file_error(path, reader.line_num, column, f"unprintable text {cell!r}")
-            yield reader.line_num, row
+            yield reader.line_num, cells
     except csv.Error as error:
         raise ReleasedFileError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _read(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row's line number, from 1, and its cells by column."""
+    lines = csv_lines(path)
+    _, header = next(lines, (1, []))
+    for expected, found in zip(columns, header, strict=False):
+        if found != expected:
+            raise file_error(path, 1, expected, f"the header has {found!r} in its place")
+    if len(header) != len(columns):
+        missing = columns[len(header)] if len(header) < len(columns) else columns[-1]
+        problem = f"the header has {len(header)} columns, not {len(columns)}"
+        raise file_error(path, 1, missing, problem)
+    for line, cells in lines:
+        if len(cells) != len(columns):
+            last = columns[min(len(cells), len(columns) - 1)]
+            problem = f"the row has {len(cells)} cells, not {len(columns)}"
+            raise file_error(path, line, last, problem)
+        row = dict(zip(columns, cells, strict=True))
+        for column, cell in row.items():
+            if not cell.isprintable():
+                raise file_error(path, line, column, f"unprintable text {cell!r}")
+        yield line, row
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

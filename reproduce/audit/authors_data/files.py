@@ -7,8 +7,6 @@ run, up to ε = 0.8); the learning curves are those published with the authors' 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from reproduce.search.released_files import (
     ReleasedFileError,
     ReleasedQValues,
     ReplayRow,
+    csv_lines,
     file_error,
     read_q_values,
     read_replay_database,
@@ -218,25 +217,15 @@ def read_curves(path: Path, data_set: str) -> tuple[LearningCurve, ...]:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Each row's line number, from 1, and its cells by column."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ReleasedFileError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ReleasedFileError(f"{path}: no UTF-8 text at byte {error.start}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        if tuple(next(reader, ())) != CURVE_COLUMNS:
-            raise ReleasedFileError(
-                f"{path}, line 1: the columns are not {','.join(CURVE_COLUMNS)}"
-            )
-        for cells in reader:
-            if len(cells) != len(CURVE_COLUMNS):
-                problem = f"{len(cells)} cells, not {len(CURVE_COLUMNS)}"
-                raise ReleasedFileError(f"{path}, line {reader.line_num}: {problem}")
-            yield reader.line_num, dict(zip(CURVE_COLUMNS, cells, strict=True))
-    except csv.Error as error:
-        raise ReleasedFileError(f"{path}, line {reader.line_num}: {error}") from None
+    lines = csv_lines(path)
+    _, header = next(lines, (1, []))
+    if tuple(header) != CURVE_COLUMNS:
+        raise ReleasedFileError(f"{path}, line 1: the columns are not {','.join(CURVE_COLUMNS)}")
+    for line, cells in lines:
+        if len(cells) != len(CURVE_COLUMNS):
+            problem = f"{len(cells)} cells, not {len(CURVE_COLUMNS)}"
+            raise ReleasedFileError(f"{path}, line {line}: {problem}")
+        yield line, dict(zip(CURVE_COLUMNS, cells, strict=True))
 
 
 def _curve(path: Path, line: int, cells: dict[str, str], data_set: str) -> LearningCurve:

@@ -1,40 +1,12 @@
 """The checks: pure functions of named inputs, one module for each topic.
 
 A check takes its inputs and parameters as keyword arguments, plain data, and returns a `Finding`.
-It raises `UnfitInputError` for inputs that it cannot compute with.
+It raises `UnfitInputError` for inputs that it cannot compute with. All modules of this folder are
+imported with it: that registers their checks.
 """
 
-from reproduce.audit.checks import (
-    arithmetic,
-    authors,
-    authors_figures,
-    costs,
-    dropout,
-    figures,
-    files,
-    membership,
-    parameters,
-    runs,
-    solvers,
-    spaces,
-    statements,
-    statistics,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-ALL = (
-    arithmetic,
-    authors,
-    authors_figures,
-    costs,
-    dropout,
-    figures,
-    files,
-    membership,
-    parameters,
-    runs,
-    solvers,
-    spaces,
-    statements,
-    statistics,
-)
-"""Importing them registers their checks."""
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

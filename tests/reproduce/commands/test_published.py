@@ -268,7 +268,7 @@ def script(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def forget_costs() -> None:
-    for cached in (costs._counts, costs.search_cost, costs._papers):
+    for cached in (costs._counts, costs.search_cost, costs._typical, costs._papers):
         cached.cache_clear()
 
 

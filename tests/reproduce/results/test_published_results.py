@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from reproduce.paper import RESULTS
 from reproduce.published_results import ERRORS, errors_of, nets_by_table, reported_nets
 
 SETS = ("cifar10", "svhn", "mnist", "cifar100")
@@ -96,12 +95,24 @@ def test_the_texts_numbers_are_as_printed(paper: str) -> None:
     }
 
 
+HEADLINES = {
+    ("cifar10", "top model", "all versions", 6.92),
+    ("cifar10", "ensemble", "all versions", 7.32),
+    ("svhn", "top model", "all versions", 2.28),
+    ("svhn", "ensemble", "all versions", 2.06),
+    ("mnist", "top model", "first version", 0.41),
+    ("mnist", "top model", "later revision", 0.44),
+    ("mnist", "ensemble", "first version", 0.38),
+    ("mnist", "ensemble", "later revision", 0.32),
+}
+
+
 def test_the_headline_results_are_table_3s() -> None:
-    assert {(one.data, one.what, one.version, one.error) for one in RESULTS} == {
+    assert {
         (one.data, one.what.removeprefix("MetaQNN (").rstrip(")"), one.version, one.error)
         for one in ERRORS
         if one.table == "3" and one.what.startswith("MetaQNN") and one.data != "cifar100"
-    }
+    } == HEADLINES
 
 
 def test_each_id_is_unique_and_only_metaqnns_rows_are_measured() -> None:
