@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reproduce.audit.page_rows import audit_of
 from reproduce.before_finals import check_before_finals
 from reproduce.before_search import check_before_search
 from reproduce.display import Display
@@ -84,7 +85,8 @@ def drive_transfer(
 
 
 def _reported(driver: Driver, failures: Sequence[str]) -> Path:
-    page = write_report(driver.experiment, driver.memory, driver.folder / "report")
+    folder, audit = driver.folder, audit_of(driver.folder)
+    page = write_report(driver.experiment, driver.memory, folder / "report", audit=audit)
     if failures:
         raise RunError(f"{'; '.join(failures)}; the same command tries again")
     return page

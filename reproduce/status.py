@@ -13,7 +13,7 @@ from reproduce.finals import final_folder
 from reproduce.pace import PREFLIGHT, RunPace
 from reproduce.results.top_models import top_id, top_trials
 from reproduce.run import REPLAY_MEMORY, Owner, frozen, owner
-from reproduce.search.loop import current_stage
+from reproduce.search.loop import current_stage, models_done
 from reproduce.search.replay_memory import ReplayMemory, Trial, read_replay_memory
 from reproduce.trainer import trial_folder
 from reproduce.training.log_parser import TrainLoss, parse_events
@@ -35,6 +35,26 @@ class StageStatus:
     wanted: int
     samples: int
     mean_reward: float | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """How far a run is with what it was last started for.
+
+    A run that no driver has started, one that was imported, is taken as started for all of its
+    experiment.
+
+    Attributes:
+        trained, wanted: models of the ε schedule, without those beyond a stage's number.
+        finals, finals_wanted: final trainings; none are wanted of a search alone.
+        complete: whether nothing is left, the evaluation of the top models included.
+    """
+
+    trained: int
+    wanted: int
+    finals: int
+    finals_wanted: int
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -97,13 +117,9 @@ def status(run: Path) -> Status:
     experiment, driver = frozen(run), owner(run)
     with read_replay_memory(run / REPLAY_MEMORY) as memory:
         trials = memory.trials()
-        stages = _stages(experiment, memory, trials)
-        trained = sum(min(stage.trained, stage.wanted) for stage in stages)
-        wanted = sum(stage.wanted for stage in stages)
+        done = done_of(run, experiment, memory, trials)
+        state: State = "complete" if done.complete else "not running"
         best = next(iter(top_trials(trials, 1)), None)
-        searched = trained == wanted and not memory.pending() and not memory.owed()
-        complete = searched and not _finals_left(run, experiment, memory, trials)
-        state: State = "complete" if complete else "not running"
         return Status(
             run=str(run),
             experiment=experiment.name,
@@ -114,41 +130,48 @@ def status(run: Path) -> Status:
             owner=driver,
             trainer=memory.get("trainer"),
             device=memory.get("device"),
-            trained=trained,
-            wanted=wanted,
+            trained=done.trained,
+            wanted=done.wanted,
             epsilon=current_stage(experiment.q_learning.stages, memory.unique_per_epsilon()),
-            stages=stages,
+            stages=stages_of(experiment, memory, trials),
             outcomes=dict(Counter(t.outcome for t in trials if t.outcome is not None)),
             under_way=tuple(_under_way(run, trial) for trial in trials if trial.outcome is None),
             best=best.architecture if best else None,
             best_reward=best.reward if best else None,
             finals=tuple(memory.finals()),
-            seconds_left=_seconds_left(experiment, memory, trials, wanted - trained),
+            seconds_left=_seconds_left(experiment, memory, trials, done.wanted - done.trained),
         )
 
 
-def _finals_left(
-    run: Path, experiment: Experiment, memory: ReplayMemory, trials: list[Trial]
-) -> bool:
-    """Whether the run was started for final trainings, or their evaluation, not done yet."""
-    if not (memory.get("options") or {}).get("finals"):
-        return False
-    count = len(top_trials(trials, experiment.final.top)) if experiment.final else 0
-    tops, finals = [top_id(place) for place in range(1, count + 1)], memory.finals()
-    if not {*tops, *(net.id for net in experiment.published)} <= finals.keys():
-        return True
-    evaluated = {one["what"] for one in (memory.get("evaluation") or {"members": []})["members"]}
-    return any(
-        finals[id_][1].outcome is Outcome.FINISHED
-        and (final_folder(run, id_) / MODEL).is_file()
-        and id_ not in evaluated
-        for id_ in tops
-    )
+def done_of(run: Path, experiment: Experiment, memory: ReplayMemory, trials: list[Trial]) -> Done:
+    """Count what a run has done of what it was last started for."""
+    stages, finals = experiment.q_learning.stages, memory.finals()
+    wanted = sum(stage.models for stage in stages)
+    trained = models_done(stages, memory.unique_per_epsilon())
+    searched = trained == wanted and not memory.pending() and not memory.owed()
+    nets: set[str] = set()
+    tops: set[str] = set()
+    if (memory.get("options") or {"finals": True})["finals"]:
+        nets = {net.id for net in experiment.published}
+        if experiment.final is not None and stages:
+            most = experiment.final.top
+            found = len(top_trials(trials, most)) if searched else most
+            tops = {top_id(place) for place in range(1, found + 1)}
+    there = (nets | tops) & finals.keys()
+    members = (memory.get("evaluation") or {}).get("members", [])
+    unevaluated = {
+        id_
+        for id_ in (tops & there) - {one["what"] for one in members}
+        if finals[id_][1].outcome is Outcome.FINISHED and (final_folder(run, id_) / MODEL).is_file()
+    }
+    complete = searched and there == nets | tops and not unevaluated
+    return Done(trained, wanted, len(there), len(nets | tops), complete)
 
 
-def _stages(
+def stages_of(
     experiment: Experiment, memory: ReplayMemory, trials: list[Trial]
 ) -> tuple[StageStatus, ...]:
+    """What each ε of the schedule has come to."""
     rewards = {trial.id: trial.reward for trial in trials}
     trained, samples = memory.unique_per_epsilon(), memory.samples()
     out = []

@@ -26,7 +26,7 @@ def _all() -> dict[str, tuple[dict[str, Any], str]]:
         for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
             if name in found:
                 raise ValueError(f"two facts are called {name!r}")
-            found[name] = table, line_of(path, rf"\[{re.escape(name)}\]")
+            found[name] = table, line_of(path, rf"\[{re.escape(name)}[].]")
     return found
 
 

@@ -29,8 +29,8 @@ class _Run:
 
 
 @lru_cache
-def _read(folder: Path) -> _Run:
-    """One run.
+def read_run(folder: Path) -> _Run:
+    """One run, as it was when it was first asked for; `cache_clear` forgets all.
 
     Raises:
         RunError: if the folder holds no run.
@@ -52,7 +52,7 @@ def read_all(folders: tuple[Path, ...]) -> None:
         RunError, ReplayMemoryError: naming it.
     """
     for folder in folders:
-        _read(folder)
+        read_run(folder)
 
 
 def errors(published: PublishedError, folders: tuple[Path, ...]) -> Evidence:
@@ -70,7 +70,7 @@ def errors(published: PublishedError, folders: tuple[Path, ...]) -> Evidence:
             "seed": row.seed,
             "mark": row.mark,
         }
-        for run in map(_read, folders)
+        for run in map(read_run, folders)
         if published.is_of(first_version=run.first_version)
         for row in run.results
         if row.dataset == published.data and row.what in (published.measured_as, *nets)
@@ -87,7 +87,7 @@ def errors(published: PublishedError, folders: tuple[Path, ...]) -> Evidence:
 
 def searches(experiment_name: str, folders: tuple[Path, ...]) -> Evidence:
     """The complete searches of an experiment: mean accuracy per ε, and the best net's."""
-    found = [(run.folder, run.search) for run in map(_read, folders)]
+    found = [(run.folder, run.search) for run in map(read_run, folders)]
     rows = [
         {
             "run": folder,
@@ -107,4 +107,4 @@ def searches(experiment_name: str, folders: tuple[Path, ...]) -> Evidence:
         "flop": search_flop(experiment_name),
         "command": f"metaqnn search {experiment_name} --budget paper",
     }
-    return Evidence(value, tuple(folder for folder, one in found if one.complete))
+    return Evidence(value, tuple(str(row["run"]) for row in rows))

@@ -13,6 +13,7 @@ import numpy as np
 from reproduce.audit.authors_data import (
     figure_3,
     figure_a2,
+    layers,
     nets,
     q_values,
     rise,
@@ -29,6 +30,7 @@ from reproduce.audit.authors_data.files import (
 from reproduce.audit.context import Context, Evidence, NoEvidenceError
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.results.plots.curves import paper_search
+from reproduce.search.space import SearchSpace
 
 HOW_TO_GET_IT = (
     "needs the authors' own data: metaqnn audit --authors-data DIR reads it from a folder, and "
@@ -90,6 +92,13 @@ def _schedule() -> dict[float, int]:
     return {stage.epsilon: stage.models for stage in experiment.q_learning.stages}
 
 
+def _rounding_up(data_set: str) -> SearchSpace:
+    """The authors' space, but that the agent's R-size after pooling is rounded up as in Caffe."""
+    experiment = load_experiment(experiment_path(data_set), "paper", 0, "authors")
+    rules: Any = experiment.space.rules(experiment.data)
+    return SearchSpace(dataclasses.replace(rules, pool_rounding="ceil"))
+
+
 def _svhn_bars(data: AuthorsData) -> Any:
     return figure_3.bars(data.samples, paper_search("SVHN"))
 
@@ -149,11 +158,30 @@ NAMES: dict[str, tuple[Callable[[AuthorsData], Any], tuple[str, ...]]] = {
         lambda data: nets.space_fit(_svhn_nets(data), authors_space("svhn")),
         (_REPLAY, _SVHN),
     ),
+    "space/svhn/ceil": (
+        lambda data: nets.space_fit(_svhn_nets(data), _rounding_up("svhn")),
+        (_REPLAY, _SVHN),
+    ),
     "space/cifar10": (
         lambda data: nets.space_fit((c.net for c in data.cifar10), authors_space("cifar10")),
         (_CIFAR10,),
     ),
     "failures": (lambda data: nets.failures(data.samples), (_REPLAY,)),
+    "layers": (lambda data: layers.layer_counts(nets.all_nets(data)), (_REPLAY, _CIFAR10, _SVHN)),
+    "layers/svhn": (lambda data: layers.layer_counts(_svhn_nets(data)), (_REPLAY, _SVHN)),
+    "layers/cifar10": (
+        lambda data: layers.layer_counts(curve.net for curve in data.cifar10),
+        (_CIFAR10,),
+    ),
+    "first-steps": (lambda data: layers.first_steps(data.samples), (_REPLAY,)),
+    "first-fields/early": (
+        lambda data: nets.first_fields(row.net for row in data.samples),
+        (_REPLAY,),
+    ),
+    "parameters/cifar10": (lambda data: layers.parameter_column(data.cifar10), (_CIFAR10,)),
+    "parameters/svhn": (lambda data: layers.parameter_column(data.svhn), (_SVHN,)),
+    "pooling-actions": (lambda data: q_values.pooling_actions(data.q_values), (_Q,)),
+    "digits": (lambda data: q_values.written_digits(data.q_values), (_Q,)),
     "published": (nets.published_in_data, (_REPLAY, _CIFAR10, _SVHN)),
     "same-run": (nets.same_run, (_REPLAY, _SVHN)),
     "q-values": (_q_counts, (_Q, _REPLAY)),

@@ -25,7 +25,7 @@ _STYLES = {
     Verdict.UNDERPOWERED: "yellow",
     Verdict.NOT_RUN: "dim",
 }
-_MEANINGS = {
+MEANINGS = {
     Verdict.HOLDS: "the computed numbers are the stated ones",
     Verdict.WITHIN: "they differ by less than the claim's tolerance",
     Verdict.CONTRADICTED: "by another part of the paper, its code, its files or its data",
@@ -73,29 +73,30 @@ def terminal(found: Sequence[Audited], console: Console) -> None:
 
 def explanation(one: Audited) -> str:
     """One claim in full: what it says, how it is checked, on what, and what came out."""
-    check = CHECKS[one.claim.check]
-    lines = [
-        one.claim.id,
-        f"  says      {one.claim.says}",
-        f"  source    {one.claim.source}",
-        f"  verdict   {one.finding.verdict}",
-        f"  evidence  {one.finding.evidence}",
-        f"  check     {one.claim.check}: {' '.join((check.__doc__ or '').split())}",
+    lines = [f"  {label:<9} {value}" for label, value in walk(one)]
+    return "\n".join([one.claim.id, *lines]) + "\n"
+
+
+def walk(one: Audited) -> list[tuple[str, str]]:
+    """Labels and values of a claim's explanation, in its order."""
+    claim, check = one.claim, CHECKS[one.claim.check]
+    found = [
+        ("says", claim.says),
+        ("source", claim.source),
+        ("verdict", str(one.finding.verdict)),
+        ("evidence", one.finding.evidence),
+        ("check", f"{claim.check}: {' '.join((check.__doc__ or '').split())}"),
     ]
-    for name, reference in one.claim.inputs.items():
+    for name, reference in claim.inputs.items():
         value = f" = {_short(one.values[name])}" if name in one.values else ""
-        lines.append(f"  input     {name}: {reference}{value}")
+        found.append(("input", f"{name}: {reference}{value}"))
         if reference.startswith("fact:"):
-            lines += [f"    said in {place}" for place in places_of(reference[5:])]
-    for name, setting in one.claim.parameters.items():
-        lines.append(f"  parameter {name} = {_short(setting)}")
-    if one.claim.tolerance is not None:
-        lines.append(f"  tolerance {one.claim.tolerance:g}")
-    lines += [
-        f"  number    {name} = {_short(value)}" for name, value in one.finding.numbers.items()
-    ]
-    lines += [f"  stands in {link}" for link in one.links]
-    return "\n".join(lines) + "\n"
+            found += [("  said in", place) for place in places_of(reference[5:])]
+    found += [("parameter", f"{name} = {_short(v)}") for name, v in claim.parameters.items()]
+    if claim.tolerance is not None:
+        found.append(("tolerance", f"{claim.tolerance:g}"))
+    found += [("number", f"{name} = {_short(v)}") for name, v in one.finding.numbers.items()]
+    return [*found, *(("stands in", link) for link in one.links)]
 
 
 def _short(value: Any, most: int = 160) -> str:
@@ -118,7 +119,7 @@ def markdown(found: Sequence[Audited]) -> str:
         "",
         "| verdict | means |",
         "| --- | --- |",
-        *(f"| {verdict} | {meaning} |" for verdict, meaning in _MEANINGS.items()),
+        *(f"| {verdict} | {meaning} |" for verdict, meaning in MEANINGS.items()),
         "",
         "With `metaqnn audit --run RUN` what a run has measured decides what is not run; with",
         "`--authors-data DIR` the claims on the authors' own data have their evidence.",

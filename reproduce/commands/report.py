@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from reproduce.audit.page_rows import audit_of
 from reproduce.commands import arguments as args
+from reproduce.commands.audit import AuthorsData, context_of
 from reproduce.results.report import write_report
 from reproduce.run import REPLAY_MEMORY, RunError, frozen, owner
 from reproduce.search.replay_memory import read_replay_memory
@@ -24,6 +27,7 @@ def report(
     watts: Annotated[
         float | None, typer.Option(min=0, help="what each device draws in training, for the energy")
     ] = None,
+    authors_data: AuthorsData = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="write it again after each change, until the run ends")
     ] = False,
@@ -31,20 +35,34 @@ def report(
 ) -> None:
     """Write a run's report, of one under way too, and print where its page is."""
     folder = run / "report" if out is None else out
+    context_of(authors_data, None)
+
+    def write(refresh: float | None = None) -> Path:
+        return _write(run, folder, watts, authors_data, refresh)
+
     if not watch:
-        print(_write(run, folder, watts))
+        print(write())
         return
-    written = _watch(run, folder, watts, every)
+    written = _watch(run, write, every)
     if not written:
         print(f"{run} is not running: its report was written once", file=sys.stderr)
 
 
-def _write(run: Path, folder: Path, watts: float | None, refresh: float | None = None) -> Path:
+def _write(
+    run: Path,
+    folder: Path,
+    watts: float | None,
+    authors_data: Path | None,
+    refresh: float | None,
+) -> Path:
     """Write the report of one moment; only its own folder is written."""
     experiment = frozen(run)
+    audit = audit_of(run, authors_data)
     with read_replay_memory(run / REPLAY_MEMORY) as memory, memory.snapshot():
         try:
-            return write_report(experiment, memory, folder, refresh=refresh, watts=watts)
+            return write_report(
+                experiment, memory, folder, audit=audit, refresh=refresh, watts=watts
+            )
         except OSError as error:
             raise RunError(
                 f"{folder} cannot hold the report: {error.strerror or error}; "
@@ -52,7 +70,7 @@ def _write(run: Path, folder: Path, watts: float | None, refresh: float | None =
             ) from None
 
 
-def _watch(run: Path, folder: Path, watts: float | None, every: float) -> bool:
+def _watch(run: Path, write: Callable[[float | None], Path], every: float) -> bool:
     """Write the report after each change of the replay memory, until the run ends or Ctrl-C.
 
     The last page does not load itself again.
@@ -65,12 +83,12 @@ def _watch(run: Path, folder: Path, watts: float | None, every: float) -> bool:
         while owner(run) is not None:
             now = _last_change(run)
             if now and now != seen:
-                page = _write(run, folder, watts, refresh=every)
+                page = write(every)
                 if not written:
                     print(page, flush=True)
                 seen, written = now, True
             time.sleep(every)
-    page = _write(run, folder, watts)
+    page = write(None)
     if not written:
         print(page, flush=True)
     return written

@@ -17,10 +17,17 @@ from markupsafe import Markup
 from reproduce.experiments.schema import Experiment
 from reproduce.files import write_atomically
 from reproduce.results import page
-from reproduce.results.figures import NamedFigure, learning_curve_svg, run_figures, search_curve
+from reproduce.results.figures import (
+    NamedFigure,
+    learning_curve_svg,
+    paper_data,
+    run_figures,
+    search_curve,
+)
 from reproduce.results.formats import csv_text, latex
 from reproduce.results.markdown import HEADER, cells, header_of, markdown
-from reproduce.results.page.commands import commands
+from reproduce.results.page.claims import Audit, claim_details
+from reproduce.results.page.commands import commands, with_authors_data
 from reproduce.results.page.details import pack
 from reproduce.results.page.facts import (
     data_files,
@@ -95,6 +102,7 @@ def write_report(
     memory: ReplayMemory,
     folder: Path,
     *,
+    audit: Audit | None = None,
     refresh: float | None = None,
     watts: float | None = None,
 ) -> Path:
@@ -104,6 +112,7 @@ def write_report(
     them. Several processes may write one report at a time: each file is whole.
 
     Args:
+        audit: the paper's claims, as they stand with this run; None leaves their section out.
         refresh: seconds after which the page loads itself again; None: never.
         watts: what each device draws while it trains, for the estimate of the energy; None assumes
             what the page then says.
@@ -118,6 +127,13 @@ def write_report(
     )
     figures = run_figures(memory, experiment)
     vectors = {one.name: style.svg(one.figure, one.name) for one in figures}
+    claims = (
+        claim_details(
+            audit, paper_data(experiment.data), [(one.name, one.caption) for one in figures]
+        )
+        if audit
+        else ()
+    )
     environment = Environment(
         loader=PackageLoader("reproduce", "results/page"),
         autoescape=True,
@@ -139,14 +155,15 @@ def write_report(
         ],
         headlines=_headlines(rows),
         notes=remarks,
-        stages=stages_table(experiment, memory),
+        stages=stages_table(experiment, memory, trials),
         figures=_page_figures(search, figures, vectors),
         nets=trainings.nets(),
         finals=trainings.finals(),
         final_columns=FINAL_COLUMNS,
         trials=trainings.trials(),
         columns=COLUMNS,
-        details=list(pack(trainings.details())),
+        audit=audit,
+        details=[*pack(trainings.details()), *pack(list(claims))],
         provenance=provenance_rows(run, memory, trials, watts),
         run_files=[
             (name, quote(os.path.relpath(run / name, folder.resolve())))
@@ -156,6 +173,7 @@ def write_report(
         prepared=prepared_data(memory),
         data_files=data_files(memory),
         commands=commands(experiment, memory, run),
+        with_authors_data=with_authors_data(run),
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         refresh=refresh,
         style=_source("style.css"),

@@ -1,12 +1,15 @@
 """The MNIST space of the paper's first version (arXiv v1, appendix C, Table A1).
 
 Receptive fields and strides are halvings: f of the R-size n, the stride of f. There are no bins,
-so no pair is stochastic. Table A1 leaves much open; where it is silent, section 4.2 holds, and
+so no pair is stochastic, and appendix C lifts two limits of section 4.2: FC may follow any R-size,
+and any number of FC layers each other. Where both are silent, section 4.2 holds, and
 `FirstVersionRules` names every choice.
 
-As printed (f = n/2^m with m ≥ 2) the space holds none of the five nets that the same appendix
-publishes (Table A4); from m ≥ 1 on it holds rows 1 and 3. P(10,4) on an R-size of 23 (rows 2 and
-4) and P(5,1) on one of 24 (row 5) are halvings of no kind.
+Table A1 and appendix C conflict on receptive fields and strides: the table has f = n/2^m with
+m ≥ 2 and f/2^m with m ≥ 1, the text fields from 2 to n and strides from 1 to f. As the table is
+printed the space holds none of the five nets that the same version publishes (Table A4); from
+m ≥ 1 on, and by the text, it holds rows 1 and 3. P(10,4) on an R-size of 23 (rows 2 and 4) and
+P(5,1) on one of 24 (row 5) are halvings of no kind.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class FirstVersionRules:
     Attributes:
         image: height and width of the square input, in pixels.
         classes: classes of softmax, the only termination.
-        depth: most layers before it; "< 15" is read as Table 1's "< 12", which means 12.
+        depth: most layers before it: appendix C's maximum of 15, which Table A1 prints as "< 15".
         filters: a convolution's number of filters.
         fully_connected: an FC layer's neurons. Any number of FC layers may follow each other;
             that they never grow is section 4.2's rule, which Table A1 does not lift.
@@ -42,8 +45,7 @@ class FirstVersionRules:
             net that is a member at all.
         smallest_stride_halving: the least m of stride = f/2^m: 1 as printed, so that no stride
             equals f and there is no receptive field of 1. Every published net keeps to it.
-        fully_connected_below: FC needs an R-size below this: 8, section 4.2's limit, which
-            Table A1 does not mention. Every published net keeps to it.
+        smallest_field: the least receptive field: 1 by the table, 2 by appendix C.
 
     Further choices that the paper leaves open: n/2^m and f/2^m are rounded both ways (with either
     rounding alone, row 1 of Table A4 is no member even from m ≥ 1 on: it needs 4 of 28/8 and 3 of
@@ -59,7 +61,7 @@ class FirstVersionRules:
     fully_connected: tuple[int, ...] = (1000, 500, 250, 100, 50, 10)
     smallest_halving: int = 2
     smallest_stride_halving: int = 1
-    fully_connected_below: int = 8
+    smallest_field: int = 1
 
     @property
     def padding(self) -> Padding:
@@ -76,7 +78,7 @@ class FirstVersionRules:
 
     def windows(self, size: int) -> tuple[tuple[int, int], ...]:
         """(receptive field, stride) of convolutions and pooling on an R-size."""
-        fields = halvings(size, self.smallest_halving)
+        fields = [f for f in halvings(size, self.smallest_halving) if f >= self.smallest_field]
         return tuple((f, s) for f in fields for s in halvings(f, self.smallest_stride_halving))
 
     def actions(self, state: State) -> tuple[Layer, ...]:
@@ -91,8 +93,7 @@ class FirstVersionRules:
                 actions += [Convolution(d, f, s) for d in self.filters for f, s in windows]
                 if state.kind == "C":
                     actions += [Pooling(f, s) for f, s in windows]
-                if state.bin < self.fully_connected_below:
-                    actions += [FullyConnected(n) for n in self.fully_connected]
+                actions += [FullyConnected(n) for n in self.fully_connected]
         return (*actions, Softmax(self.classes))
 
     def successor(self, node: Node, action: Layer) -> Node:
@@ -124,10 +125,7 @@ class FirstVersionRules:
             case FullyConnected(neurons):
                 if neurons not in self.fully_connected:
                     return f"FC has {one_of(self.fully_connected)} neurons, not {neurons}"
-                if state.kind == "FC":
-                    return f"FC may not grow from {state.numbers[0]} to {neurons} neurons"
-                limit = self.fully_connected_below
-                return f"FC needs an R-size below {limit}, here it is {node.size}"
+                return f"FC may not grow from {state.numbers[0]} to {neurons} neurons"
             case Convolution() | Pooling() if state.kind == "FC":
                 return "only FC or softmax follows FC"
             case Convolution(filters, field, stride):

@@ -86,4 +86,6 @@ def reported_run(tmp_path_factory: pytest.TempPathFactory, digits: Path, chromiu
         words = ["--seed", "5", "--run", run, "--data", data, "--cache", data / "cache"]
         said = metaqnn("reproduce", file, "--budget", "smoke", *words)
     assert said.code == 0, said
+    said = metaqnn("report", run)  # with the audit
+    assert said.code == 0, said
     return run

@@ -11,6 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from reproduce.audit.audit import audited
+from reproduce.audit.claims import all_claims, claim_named
+from reproduce.audit.context import Context
+from reproduce.audit.page_rows import audit_of
+from reproduce.results.page.claims import Audit, ClaimRow, Plot
 from reproduce.results.report import write_report
 from reproduce.run import frozen
 from reproduce.search.replay_memory import read_replay_memory
@@ -19,6 +24,8 @@ pytestmark = pytest.mark.slow
 
 TRIALS = 7
 """Of the run: six models, and one that crashed, which gives no reward and counts as none."""
+CLAIMS, CLAIM = "claims-table", "table-a2/same-counts-in-thesis"
+ROOT = Path(__file__).parents[2]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 
 
@@ -35,13 +42,17 @@ class Opened:
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(path.as_uri())
 
-    def column(self, number: int) -> list[str]:
-        """The texts of a column of the trials that are shown, from 0."""
+    def column(self, number: int, table: str = "trials-table") -> list[str]:
+        """The texts of a column of a table's rows that are shown, from 0."""
         script = (
-            "i => [...document.querySelectorAll('#trials-table tbody tr')]"
+            "([id, i]) => [...document.getElementById(id).tBodies[0].rows]"
             ".filter(row => row.offsetParent).map(row => row.cells[i].textContent.trim())"
         )
-        return self.tab.evaluate(script, number)
+        return self.tab.evaluate(script, [table, number])
+
+    def filters(self, name: str) -> Any:
+        """The form that filters the trials or the claims."""
+        return self.tab.get_by_role("search", name=name)
 
     def open_details(self, key: str) -> Any:
         """Click on a training's button; its dialog."""
@@ -112,27 +123,110 @@ def test_filters_show_the_trials_that_fit_and_say_how_many(page: Opened) -> None
     outcomes, epsilons = page.column(5), page.column(1)
     assert len(set(outcomes)) == 2  # one of the trials crashed
     assert set(epsilons) == {"1", "0.5"}
-    page.tab.get_by_role("searchbox", name="Text").fill("gap (")
+    form = page.filters("Trials")
+    form.get_by_role("searchbox", name="Text").fill("gap (")
     assert page.column(2) == [one for one in every if "GAP(" in one]
     shown = len(page.column(2))
     assert 0 < shown < len(every)
-    assert page.tab.locator("#filter-count").inner_text() == (
-        f"{shown} of {len(every)} trials shown"
-    )
-    page.tab.get_by_role("button", name="Show all").click()
+    assert form.get_by_role("status").inner_text() == f"{shown} of {len(every)} trials shown"
+    form.get_by_role("button", name="Show all").click()
     page.tab.wait_for_function(
         "n => document.querySelectorAll('#trials-table tbody tr:not([hidden])').length === n",
         arg=len(every),
     )
-    page.tab.get_by_label("Outcome").select_option("crashed")
+    form.get_by_label("Outcome").select_option("crashed")
     assert page.column(5) == ["crashed"]
-    page.tab.get_by_label("Outcome").select_option("any")
-    page.tab.get_by_label("ε", exact=True).select_option("0.5")
+    form.get_by_label("Outcome").select_option("any")
+    form.get_by_label("ε", exact=True).select_option("0.5")
     assert page.column(2) == [a for a, e in zip(every, epsilons, strict=True) if e == "0.5"]
 
 
+def test_claims_are_filtered_by_verdict_and_one_is_opened(page: Opened) -> None:
+    """Its evidence is what `metaqnn audit explain` prints, and lines of the files it stands in."""
+    verdicts, sources = page.column(1, CLAIMS), page.column(3, CLAIMS)
+    counts = dict(zip(page.column(0, "verdicts"), page.column(1, "verdicts"), strict=True))
+    assert {verdict: str(verdicts.count(verdict)) for verdict in counts} == counts
+    form = page.filters("Claims")
+    form.get_by_label("Verdict").select_option("contradicted")
+    assert page.column(1, CLAIMS) == ["contradicted"] * verdicts.count("contradicted")
+    form.get_by_label("Source").select_option("Table A2")
+    left = page.column(3, CLAIMS)
+    assert 0 < len(left) < verdicts.count("contradicted")
+    assert all(source.startswith("Table A2") for source in left)
+    assert form.get_by_role("status").inner_text() == f"{len(left)} of {len(verdicts)} claims shown"
+    form.get_by_label("Source").select_option("any")
+    dialog = page.open_details(CLAIM)
+    one = audited(claim_named(CLAIM), Context())
+    assert one.claim.says in dialog.inner_text()
+    labels = dialog.locator("dt").all_inner_texts()
+    values = dialog.locator("dd").all_inner_texts()
+    assert ("evidence", one.finding.evidence) in set(zip(labels, values, strict=True))
+    assert "changed = 4" in values
+    line = (ROOT / "reproduce/published_nets.csv").read_text().splitlines()[1]
+    assert line in dialog.locator("pre").first.inner_text()
+    dialog.get_by_role("button", name="Next").click()  # of those that are shown
+    shown = page.column(0, CLAIMS)
+    after = shown[shown.index(CLAIM) + 1]
+    page.tab.locator("dialog h2", has_text=after).wait_for()
+    page.tab.keyboard.press("Escape")
+    form.get_by_role("button", name="Show all").click()
+    page.tab.wait_for_function(
+        "n => document.querySelectorAll('#claims-table tbody tr:not([hidden])').length === n",
+        arg=len(verdicts),
+    )
+    assert page.column(3, CLAIMS) == sources
+
+
+def test_claims_are_sorted_and_by_source_in_the_papers_order(page: Opened) -> None:
+    places = (
+        "[...document.querySelectorAll('#claims-table [data-value]')].map(x => x.dataset.value)"
+    )
+    ids, papers = page.column(0, CLAIMS), list(dict.fromkeys(page.tab.evaluate(places)))
+    assert papers == list(dict.fromkeys(claim.place for claim in all_claims()))
+    heads = page.tab.locator("#claims-table thead button")
+    heads.filter(has_text="verdict").click()
+    verdicts = page.column(1, CLAIMS)
+    assert verdicts == sorted(verdicts)
+    assert page.column(0, CLAIMS) != ids
+    assert sorted(page.column(0, CLAIMS)) == sorted(ids)
+    heads.filter(has_text="source").click()
+    assert list(dict.fromkeys(page.tab.evaluate(places))) == papers
+
+
+def test_the_claims_that_wait_for_data_lead_to_their_rows(page: Opened) -> None:
+    page.tab.locator("details.waiting summary").click()
+    link = page.tab.locator("details.waiting a").first
+    link.click()
+    page.tab.locator("dialog[open] h2", has_text=link.inner_text()).wait_for()
+
+
+def test_a_claim_on_a_figure_leads_to_the_runs_plot(
+    opened: Callable[..., Opened], reported_run: Path, tmp_path: Path
+) -> None:
+    """Of a run on the same data; one on MNIST has no plot of CIFAR-10."""
+    plots = (Plot("figure-3", "CIFAR10"), Plot("figure-3", None))
+    words = ("holds", "It rises.", "Figure 3", ("thesis",), "It does.")
+    rows = tuple(ClaimRow(f"figure-3/{i}", *words, plots=(plots[i],)) for i in (0, 1))
+    with read_replay_memory(reported_run / "replay.sqlite") as memory:
+        path = write_report(frozen(reported_run), memory, tmp_path / "r", audit=Audit((), rows))
+    page = opened(path)
+    assert page.open_details("figure-3/0").get_by_role("link").count() == 0
+    page.tab.keyboard.press("Escape")
+    page.open_details("figure-3/1").get_by_role("link").click()
+    in_sight = (
+        "() => location.hash === '#plot-figure-3'"
+        " && Math.abs(document.querySelector(location.hash).getBoundingClientRect().top) < 100"
+    )
+    page.tab.wait_for_function(in_sight)
+    assert page.tab.locator("dialog[open]").count() == 0
+
+
 def keys(page: Opened) -> list[str]:
-    script = "[...document.querySelectorAll('tr[data-key]')].map(row => row.dataset.key)"
+    """Of the trials and the final trainings."""
+    script = (
+        "[...document.querySelectorAll('#trials-table tr[data-key], #finals-table tr[data-key]')]"
+        ".map(row => row.dataset.key)"
+    )
     return page.tab.evaluate(script)
 
 
@@ -235,16 +329,21 @@ def test_axe_finds_nothing_serious(
     assert violations(page) == []
     page.open_details("1")
     assert violations(page) == []
+    page.tab.keyboard.press("Escape")
+    page.tab.locator("details.waiting summary").click()
+    page.open_details(CLAIM)
+    assert violations(page) == []
 
 
 def test_axe_finds_nothing_serious_in_print(opened: Callable[..., Opened]) -> None:
-    """Of a dark screen too, the paper is white, and every trial is on it."""
+    """Of a dark screen too, the paper is white, and every trial and claim is on it."""
     page = opened(color_scheme="dark")
     page.tab.emulate_media(media="print")
     assert violations(page) == []
     script = "getComputedStyle(document.body).backgroundColor"
     assert min(map(int, re.findall(r"\d+", page.tab.evaluate(script)))) > 250
     assert len(page.column(0)) == TRIALS
+    assert len(page.column(0, CLAIMS)) == len(all_claims())
     assert not page.tab.get_by_role("navigation").is_visible()
 
 
@@ -253,11 +352,13 @@ def test_the_page_is_no_wider_than_a_phone(opened: Callable[..., Opened], scheme
     page = opened(color_scheme=scheme, viewport=PHONE)
     wide = "[document.documentElement.scrollWidth, innerWidth]"
     assert page.tab.evaluate(wide) == [360, 360]
-    dialog = page.open_details("1")
-    box = dialog.bounding_box()
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= 360
-    assert dialog.evaluate("one => one.scrollWidth <= one.clientWidth")
+    for key in ("1", CLAIM):
+        dialog = page.open_details(key)
+        box = dialog.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+        assert dialog.evaluate("one => one.scrollWidth <= one.clientWidth")
+        page.tab.keyboard.press("Escape")
 
 
 def test_the_first_screen_has_the_numbers_and_the_state(page: Opened, reported_run: Path) -> None:
@@ -300,7 +401,7 @@ def test_a_command_can_be_copied(page: Opened) -> None:
 def test_without_javascript_everything_is_there(opened: Callable[..., Opened]) -> None:
     """But for what has to be unpacked, which is linked."""
     page = opened(java_script_enabled=False)
-    for id_ in ("results", "search", "nets", "provenance", "commands", "trials"):
+    for id_ in ("results", "search", "nets", "audit", "provenance", "commands", "trials"):
         assert page.tab.locator(f"#{id_}").is_visible()
     rows = page.tab.locator("#trials-table tbody tr")
     assert rows.count() == TRIALS
@@ -311,24 +412,31 @@ def test_without_javascript_everything_is_there(opened: Callable[..., Opened]) -
             assert Path(unquote(urlsplit(href).path)).is_file()
     assert page.tab.locator("svg.net").count() == TRIALS  # one published, the crashed one not
     assert page.tab.locator("figure svg").count() >= 5
-    assert not page.tab.locator("#filter").is_visible()
+    assert len(page.tab.locator("#claims-table tbody tr").all()) == len(all_claims())
+    assert page.tab.locator("form:visible").count() == 0
     assert page.tab.locator("button:visible").count() == 0
 
 
 def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
     opened: Callable[..., Opened], reported_run: Path, tmp_path: Path
 ) -> None:
+    claims = audit_of(reported_run)
     with read_replay_memory(reported_run / "replay.sqlite") as memory:
-        path = write_report(frozen(reported_run), memory, tmp_path / "watched", refresh=1.0)
+        path = write_report(
+            frozen(reported_run), memory, tmp_path / "watched", audit=claims, refresh=1.0
+        )
     page = opened(path)
     page.tab.get_by_label("Outcome").select_option("crashed")
     page.tab.evaluate("document.activeElement.blur()")
-    page.tab.locator("#trials-table thead button", has_text="restarts").click()
+    page.tab.locator("#trials-table thead button", has_text="outcome").click()
+    page.filters("Claims").get_by_label("Verdict").select_option("holds")
+    page.tab.evaluate("document.activeElement.blur()")
     page.tab.locator("#refresh", has_text="every 1 s").wait_for()
     path.write_text(path.read_text().replace("<h1>MetaQNN", "<h1>Later, MetaQNN"))
     page.tab.locator("h1", has_text="Later").wait_for()
     page.tab.get_by_role("button", name="Pause").click()
     page.tab.locator("#refresh", has_text="no longer").wait_for()
     assert page.column(5) == ["crashed"]
-    assert page.tab.locator("th[aria-sort]").inner_text().startswith("restarts")
+    assert page.tab.locator("th[aria-sort]").inner_text().startswith("outcome")
+    assert set(page.column(1, CLAIMS)) == {"holds"}
     assert violations(page) == []

@@ -11,6 +11,7 @@ from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.finals import final_folder
 from reproduce.options import Options
 from reproduce.pace import PREFLIGHT
+from reproduce.results.page.facts import state_of
 from reproduce.results.top_models import top_id
 from reproduce.run import REPLAY_MEMORY, freeze
 from reproduce.search.replay_memory import ReplayMemory
@@ -52,7 +53,12 @@ class Written:
         self.memory.put(options=Options(self.folder, self.folder, **options).to_json())
 
     def status(self) -> Status:
-        return status_of(self.folder)
+        """What `metaqnn status` says; the report's page must say the same of the whole run."""
+        found = status_of(self.folder)
+        on_page = state_of(self.folder, SMOKE, self.memory, self.memory.trials())
+        assert (on_page.word == "complete") == (found.state == "complete")
+        assert (on_page.done.trained, on_page.done.wanted) == (found.trained, found.wanted)
+        return found
 
 
 @pytest.fixture
@@ -85,6 +91,7 @@ def test_a_schedule_fulfilled_is_not_complete_while_a_net_is_left_in_training(
     run: Written,
 ) -> None:
     """Two places at a time: `resume` will end the net that was in training when it died."""
+    run.start(finals=False)
     run.train_all()
     assert run.status().state == "complete"
     run.memory.add_sample(NETS[3], 0.1, None)
@@ -110,6 +117,16 @@ def test_a_run_is_not_complete_before_the_final_trainings_it_was_started_for(
         run.memory.record_final(top_id(place), NETS[place - 1], result)
     assert run.status().state == "complete"
     assert run.status().finals == ("mnist/v1-3", top_id(1), top_id(2))
+
+
+def test_a_run_that_no_driver_started_is_complete_with_all_of_its_experiment(run: Written) -> None:
+    """An imported search: its experiment has final trainings, whoever will start them."""
+    run.train_all()
+    assert run.status().state == "not running"
+    result = TrialResult(Outcome.FINISHED, (0.9,), 0.001, 0, 10, 30.0, "caffe")
+    for id_ in ("mnist/v1-3", top_id(1), top_id(2)):
+        run.memory.record_final(id_, NETS[0], result)
+    assert run.status().state == "complete"
 
 
 def test_a_run_is_not_complete_before_each_model_there_is_has_been_evaluated(

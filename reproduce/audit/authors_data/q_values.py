@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from prototxt_gen.notation import Architecture, GlobalAveragePooling, Layer
 from reproduce.audit.authors_data.files import architecture
 from reproduce.search.released_files import QRow, ReleasedQValues, ReplayRow
+from reproduce.search.rules import size_bin
 from reproduce.search.space import SearchSpace
 
 INITIAL = 0.5
@@ -79,6 +80,54 @@ class ImpliedUpdates:
     samples: int
     replays: float
     per_sample: float
+
+
+@dataclass(frozen=True)
+class WrittenDigits:
+    """How many decimal digits the changed Q-values have.
+
+    Attributes:
+        changed: rows of another value than the first; `of_twelve` those of at most 12 digits.
+        most: digits of the longest.
+    """
+
+    changed: int
+    of_twelve: int
+    most: int
+
+
+def written_digits(q_values: ReleasedQValues, initial: float = INITIAL) -> WrittenDigits:
+    """Count the digits that tell each value from its neighbours in double precision."""
+    values = [row.utility for row in q_values.rows if row.utility != initial]
+    digits = [next(n for n in range(1, 18) if float(f"{v:.{n}g}") == v) for v in values]
+    return WrittenDigits(len(values), sum(n <= 12 for n in digits), max(digits, default=0))
+
+
+@dataclass(frozen=True)
+class PoolingActions:
+    """The rows of pooling actions.
+
+    Attributes:
+        pooling: how many; `of_bin_before` those with the R-size bin of their state.
+        smaller: those of which the released enumerator would make another bin, from the bin itself.
+    """
+
+    pooling: int
+    of_bin_before: int
+    smaller: int
+
+
+def pooling_actions(q_values: ReleasedQValues) -> PoolingActions:
+    """Count; the enumerator's size is ⌊(n - f)/s⌋ + 1 of the bin n."""
+    rows = [row for row in q_values.rows if row.end.layer_type == "pool" and not row.end.terminate]
+    after = [
+        size_bin((row.start.image_size - row.end.filter_size) // row.end.stride + 1) for row in rows
+    ]
+    return PoolingActions(
+        len(rows),
+        sum(row.end.image_size == row.start.image_size for row in rows),
+        sum(size != row.start.image_size for size, row in zip(after, rows, strict=True)),
+    )
 
 
 def q_value_counts(

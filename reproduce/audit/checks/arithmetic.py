@@ -34,9 +34,9 @@ def beats_all(*, ours: dict[str, Any], others: list[dict[str, Any]]) -> Finding:
 
 @check
 def is_competitive(*, ours: dict[str, Any], others: list[dict[str, Any]]) -> Finding:
-    """Our error ranks in the better half of a column: one reading of "competitive".
+    """Our error is below all others of a column: one reading of "competitive".
 
-    Ambiguous where it is in the better half or not, by whether the column's best counts.
+    Ambiguous where it is below some of them alone, contradicted where it is below none.
     """
     rest = [row["error"] for row in others if not row["ours"]]
     some(rest, "other methods")
@@ -194,4 +194,18 @@ def error_is_complement(*, accuracy: dict[str, Any], error: dict[str, Any]) -> F
         abs(total - 100) < 0.005,
         f"accuracy {accuracy['percent']:g} %, error {error['percent']:g} %: together {total:g} %.",
         {"together": total, "error that belongs to the accuracy": 100 - accuracy["percent"]},
+    )
+
+
+@check
+def search_ranks_as_the_end(*, first: dict[str, Any], second: dict[str, Any]) -> Finding:
+    """Of two nets the one of the higher accuracy in the search has the higher one in the end."""
+    before = first["after_20_epochs"] - second["after_20_epochs"]
+    after = first["in_the_end"] - second["in_the_end"]
+    return decided(
+        before * after > 0,
+        f"{first['name']}: {first['after_20_epochs']:g} % after 20 epochs, {first['in_the_end']:g} "
+        f"% in the end; {second['name']}: {second['after_20_epochs']:g} % and "
+        f"{second['in_the_end']:g} %.",
+        {"difference after 20 epochs": before, "difference in the end": after},
     )

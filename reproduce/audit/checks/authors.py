@@ -141,11 +141,18 @@ def all_replayed_states_change(*, q_values: dict[str, Any]) -> Finding:
     Rows of states that walks meet and replays take for another one never change.
     """
     rows, same = q_values["only_in_walks"], q_values["only_in_walks_unchanged"]
-    fc = q_values["unchanged_kinds"].get("FC 4", 0)
+    fc, fc_all, replayed = (
+        q_values[kinds].get(name, 0)
+        for kinds, name in (
+            ("unchanged_kinds", "FC 4"),
+            ("kinds", "FC 1"),
+            ("unchanged_kinds", "FC 1"),
+        )
+    )
     return decided(
         same == 0,
         f"{same:,} of {rows:,} Q-values of states that only walks meet never changed, {fc:,} of "
-        "them of fully-connected layers in R-size bin 4.",
+        f"them of fully-connected layers in R-size bin 4; in bin 1 {replayed:,} of {fc_all:,}.",
         {"rows": rows, "unchanged": same},
     )
 

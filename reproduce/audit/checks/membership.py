@@ -8,17 +8,30 @@ from typing import Any
 
 from prototxt_gen.notation import Convolution, parse
 from reproduce.audit.checks.registry import check
-from reproduce.audit.findings import Finding, Verdict, decided, some
+from reproduce.audit.findings import (
+    Finding,
+    UnfitInputError,
+    Verdict,
+    decided,
+    listed,
+    some,
+)
 from reproduce.results.intervals import wilson_interval
 from reproduce.search.first_version import FirstVersionRules
-from reproduce.search.space import NotInSpaceError, SearchSpace, SpaceRules
+from reproduce.search.space import NotInSpaceError, SearchSpace, SpaceCounts, SpaceRules
 
 Rules = SpaceRules | FirstVersionRules
 
 
 def rules_of(space: dict[str, Any]) -> Rules:
-    """The rules that an input tells."""
+    """The rules that an input tells.
+
+    Raises:
+        UnfitInputError: if a number is not whole.
+    """
     fields = {key: _tuples(value) for key, value in space.items() if key != "family"}
+    if fractions := [key for key, value in fields.items() if isinstance(value, float)]:
+        raise UnfitInputError(f"a space's {fractions[0]} is a whole number")
     return SpaceRules(**fields) if space["family"] == "table1" else FirstVersionRules(**fields)
 
 
@@ -30,6 +43,12 @@ def _tuples(value: Any) -> Any:
 def space_of(rules: Rules) -> SearchSpace:
     """The space of some rules."""
     return SearchSpace(rules)
+
+
+@lru_cache(maxsize=64)
+def counts_of(rules: Rules) -> SpaceCounts:
+    """The sizes of the space of some rules."""
+    return SearchSpace(rules).counts()
 
 
 def broken(notation: str, space: SearchSpace) -> str:
@@ -52,6 +71,40 @@ def nets_in_space(*, nets: list[dict[str, Any]], space: dict[str, Any]) -> Findi
     rest = "; ".join(f"{id_}: {rule}" for id_, rule in out.items())
     numbers = {"members": len(nets) - len(out), "nets": len(nets)}
     return decided(not out, f"{said}{f'. {rest}' if rest else ''}.", numbers)
+
+
+@check
+def nets_in_space_as_read(
+    *, nets: list[dict[str, Any]], space: dict[str, Any], reading: dict[str, Any]
+) -> Finding:
+    """Every net of a table is a member of a space, as printed or with some rules read otherwise.
+
+    Ambiguous where they are members by one of the two alone.
+    """
+    some(nets, "nets")
+    said, members = [], []
+    for name, rules in (("as printed", space), ("as the text has it", {**space, **reading})):
+        inside = [net["id"] for net in nets if _member(net["notation"], rules_of(rules))]
+        members.append(len(inside))
+        which = f" ({listed(inside)})" if inside else ""
+        said.append(f"{name} {len(inside)} of {len(nets)} nets are members{which}")
+    numbers = {"as printed": members[0], "as read": members[1], "nets": len(nets)}
+    verdict = Verdict.HOLDS if min(members) == len(nets) else Verdict.CONTRADICTED
+    if max(members) == len(nets) != min(members):
+        verdict = Verdict.AMBIGUOUS
+    return Finding(verdict, f"{'; '.join(said)}.", numbers)
+
+
+def _member(notation: str, rules: Rules) -> bool:
+    """The same as `broken`, without a numbering of the whole space."""
+    node = rules.start()
+    for layer in parse(notation).without_dropout():
+        if layer not in rules.actions(node.state):
+            return False
+        if rules.ends(layer):
+            break
+        node = rules.successor(node, layer)
+    return True
 
 
 @check

@@ -158,3 +158,33 @@ def data_layer_says(*, files: list[dict[str, Any]], stated: Any, field: str) -> 
         f"{f', not {listed(out)}' if out else ''}.",
         {"prototxts": len(files), "have it": len(files) - len(out)},
     )
+
+
+@check
+def solver_values_within(
+    *, files: list[dict[str, Any]], stated: dict[str, Any], field: str
+) -> Finding:
+    """Every solver has a value of a field between the stated ones."""
+    found = {name: one[field] for name, one in _solvers(files).items()}
+    out = [n for n, value in found.items() if not stated["least"] <= value <= stated["most"]]
+    kinds = listed(f"{value:g}" for value in sorted(set(found.values())))
+    return decided(
+        not out,
+        f"{len(found) - len(out)} of {len(found)} solvers have a {field} from {stated['least']:g} "
+        f"to {stated['most']:g}: {kinds}.",
+        {f"{name} {field}": value for name, value in found.items()},
+    )
+
+
+@check
+def solvers_name_their_nets(*, names: list[dict[str, Any]]) -> Finding:
+    """Every published solver names the prototxt published beside it."""
+    some(names, "solvers")
+    pairs = [(row["solver"], row["net"]) for row in names]
+    out = [f"{solver} ({net})" for solver, net in pairs if net != f"{solver}.prototxt"]
+    rest = f"; not {listed(out)}" if out else ""
+    return decided(
+        not out,
+        f"{len(pairs) - len(out)} of {len(pairs)} solvers name their own prototxt{rest}.",
+        {"solvers": len(pairs), "name theirs": len(pairs) - len(out)},
+    )

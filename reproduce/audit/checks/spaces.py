@@ -6,20 +6,22 @@ from typing import Any
 
 from prototxt_gen.notation import FullyConnected, GlobalAveragePooling, Pooling
 from prototxt_gen.shapes import pooling_size
-from reproduce.audit.checks.membership import rules_of, space_of
+from reproduce.audit.checks.membership import counts_of, rules_of, space_of
 from reproduce.audit.checks.registry import check
-from reproduce.audit.findings import Finding, UnfitInputError, Verdict, decided
+from reproduce.audit.findings import Finding, UnfitInputError, Verdict, decided, some
 from reproduce.search.rules import size_bin
 
 
 @check
-def space_has(*, space: dict[str, Any], stated: dict[str, Any], what: str) -> Finding:
+def space_has(
+    *, space: dict[str, Any], stated: dict[str, Any], what: str, image: float | None = None
+) -> Finding:
     """A space has the stated number of states, pairs, or architectures.
 
     `what` is a field of `SpaceCounts`, or `table`: all pairs of a Q table, those that only
-    replays update included.
+    replays update included. `image` has another size of the image, in pixels.
     """
-    of = space_of(rules_of(space))
+    of = space_of(rules_of(space if image is None else {**space, "image": int(image)}))
     found = of.pairs if what == "table" else getattr(of.counts(), what)
     return decided(
         found == stated["count"],
@@ -31,7 +33,7 @@ def space_has(*, space: dict[str, Any], stated: dict[str, Any], what: str) -> Fi
 @check
 def space_is_finite_but_large(*, space: dict[str, Any], schedule: list[Any]) -> Finding:
     """A space is finite, and the search trains less than a millionth of it."""
-    counts = space_of(rules_of(space)).counts()
+    counts = counts_of(rules_of(space))
     models = sum(models for _, models in schedule)
     share = models / counts.architectures
     return decided(
@@ -48,13 +50,58 @@ _KINDS = {"pooling": Pooling, "fully connected": FullyConnected, "gap": GlobalAv
 
 @check
 def space_offers(*, space: dict[str, Any], layer: str) -> Finding:
-    """Some state of the space has an action of a type of layer."""
+    """Some state that walks meet has an action of a type of layer."""
     of = space_of(rules_of(space))
-    pairs = [a for actions in of.actions for a in actions if isinstance(a, _KINDS[layer])]
+    all_pairs = [action for state in sorted(set(of.state_of)) for action in of.actions[state]]
+    pairs = [action for action in all_pairs if isinstance(action, _KINDS[layer])]
     return decided(
         bool(pairs),
-        f"{len(pairs):,} of {of.pairs:,} pairs of state and action have {layer} for action.",
-        {"pairs": of.pairs, f"with {layer}": len(pairs)},
+        f"{len(pairs):,} of {len(all_pairs):,} pairs of state and action have {layer} for action.",
+        {"pairs": len(all_pairs), f"with {layer}": len(pairs)},
+    )
+
+
+@check
+def depth_grows_to(*, space: dict[str, Any], depth: float) -> Finding:
+    """Each layer leads one deeper, without loops, and only terminations follow the stated depth."""
+    of = space_of(rules_of(space))
+    steps = [
+        (of.nodes[node].state.depth, of.nodes[after].state.depth)
+        for node, successors in enumerate(of.successors)
+        for after in successors
+        if after >= 0
+    ]
+    some(steps, "layers")
+    wrong = sum(after != before + 1 for before, after in steps)
+    deepest = max(after for _, after in steps)
+    return decided(
+        wrong == 0 and deepest == depth,
+        f"{len(steps) - wrong:,} of {len(steps):,} steps lead one deeper, the deepest to "
+        f"{deepest}; stated {depth:g}.",
+        {"steps": len(steps), "one deeper": len(steps) - wrong, "deepest": deepest},
+    )
+
+
+@check
+def fully_connected_are_limited(*, space: dict[str, Any], most: float, below: float) -> Finding:
+    """At most so many FC in a row, none after one of fewer neurons, none on a bin above a limit."""
+    of = space_of(rules_of(space))
+    found = [
+        (of.states[state], action.neurons)
+        for state in sorted(set(of.state_of))
+        for action in of.actions[state]
+        if isinstance(action, FullyConnected)
+    ]
+    some(found, "fully-connected layers")
+    after = [(state, neurons) for state, neurons in found if state.kind == "FC"]
+    longest = 1 + max((state.numbers[0] for state, _ in after), default=0)
+    growing = sum(neurons > state.numbers[-1] for state, neurons in after)
+    widest = max((state.bin for state, _ in found if state.kind != "FC"), default=0)
+    return decided(
+        longest <= most and growing == 0 and widest <= below,
+        f"of {len(found):,} pairs with a fully-connected action {len(after):,} follow another: up "
+        f"to {longest} in a row, {growing} growing; the largest bin before one is {widest}.",
+        {"in a row": longest, "growing": growing, "largest bin": widest},
     )
 
 
@@ -144,9 +191,23 @@ def pooling_changes_bin(*, pooling: dict[str, Any]) -> Finding:
 @check
 def binning_makes_transitions_stochastic(*, space: dict[str, Any]) -> Finding:
     """Some pairs of state and action lead to two states, by the hidden R-size."""
-    counts = space_of(rules_of(space)).counts()
+    counts = counts_of(rules_of(space))
     return decided(
         counts.stochastic_pairs > 0,
         f"{counts.stochastic_pairs:,} of {counts.pairs:,} pairs lead to more than one state.",
         {"pairs": counts.pairs, "stochastic": counts.stochastic_pairs},
+    )
+
+
+@check
+def space_is_larger(*, ours: dict[str, Any], theirs: dict[str, Any]) -> Finding:
+    """A space has more states, pairs and architectures than another."""
+    mine, other = (counts_of(rules_of(space)) for space in (ours, theirs))
+    return decided(
+        mine.states > other.states
+        and mine.pairs > other.pairs
+        and mine.architectures > other.architectures,
+        f"{mine.states:,} states, {mine.pairs:,} pairs and {mine.architectures:.3g} architectures "
+        f"against {other.states:,}, {other.pairs:,} and {other.architectures:.3g}.",
+        {"states": mine.states, "states of the other": other.states},
     )

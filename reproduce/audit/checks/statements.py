@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from reproduce.audit.checks.registry import check
@@ -11,7 +12,9 @@ from reproduce.audit.findings import Finding, UnfitInputError, Verdict, decided,
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_shown(one) for one in value)}]"
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @check
@@ -38,12 +41,16 @@ def sources_agree(*, fact: dict[str, Any]) -> Finding:
     if len(places) < 2:
         raise UnfitInputError("a comparison needs two places")
     values = list(places.values())
-    said = "; ".join(f"{name.replace('_', ' ')}: {_shown(v)}" for name, v in places.items())
-    return decided(
-        all(value == values[0] for value in values),
-        f"{said}.",
-        {name.replace("_", " "): _shown(v) for name, v in places.items()},
-    )
+    numbers = {_place(name): _shown(value) for name, value in places.items()}
+    said = "; ".join(f"{name}: {value}" for name, value in numbers.items())
+    return decided(all(value == values[0] for value in values), f"{said}.", numbers)
+
+
+def _place(name: str) -> str:
+    """A place's key as in a sentence: `section_4_3` is section 4.3, `appendix_d_1` appendix D.1."""
+    words = name.replace("_", " ")
+    words = re.sub(r"\b(appendix|table) [a-e]", lambda m: m[0][:-1] + m[0][-1].upper(), words)
+    return re.sub(r"(?<=[\dA-E]) (?=\d)", ".", words)
 
 
 @check
@@ -116,3 +123,14 @@ def parts_sum_to(*, parts: list[float], stated: float) -> Finding:
         f"{' + '.join(f'{part:,.0f}' for part in parts)} = {total:,.0f}; stated {stated:,.0f}.",
         {"sum": total, "stated": stated},
     )
+
+
+@check
+def limit_is_read_as(*, below: float, stated: float) -> Finding:
+    """A table's "< n" layers are the stated most: n - 1, literally.
+
+    Ambiguous if they are n, which "< 12" must mean where published nets have 12 layers.
+    """
+    said = f"“< {below:g}” is at most {below - 1:g}, or {below:g} read as Table 1’s “< 12”"
+    verdict = {below - 1: Verdict.HOLDS, below: Verdict.AMBIGUOUS}.get(stated, Verdict.CONTRADICTED)
+    return Finding(verdict, f"{said}; stated {stated:g}.", {"below": below, "stated": stated})

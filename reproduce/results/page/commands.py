@@ -38,6 +38,11 @@ def commands(experiment: Experiment, memory: ReplayMemory, run: Path) -> list[tu
     return [(what, shlex.join(words)) for what, words in rows]
 
 
+def with_authors_data(run: Path) -> str:
+    """The line that writes the page again with the authors' own data, from a folder `DIR`."""
+    return shlex.join([_program(), "report", _here(run), "--authors-data", "DIR"])
+
+
 def _made_by(experiment: Experiment, *, finals: bool) -> list[str] | None:
     """The words that name the experiment; None where they would name another."""
     name, preset, budget = experiment.name, experiment.preset, experiment.budget_name

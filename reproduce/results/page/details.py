@@ -1,4 +1,4 @@
-"""What each training left: its files, linked and as text, packed for the page.
+"""What each training left: its files, linked and as text; how the page packs what can be opened.
 
 A page of 2,700 trials holds their prototxts and what matters of their logs. As gzip in base64, in
 chunks that the page unpacks when one of their trials is opened, they take a small part of that.
@@ -15,10 +15,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 CHUNK = 25
-"""Trainings that are packed together: what they have in common is packed once."""
+"""Trainings or claims that are packed together: what they have in common is packed once."""
 PROTOTXT_BYTES, LOG_BYTES = 1 << 16, 1 << 20
 """What is read of a file at most: a prototxt's beginning, a log's end."""
 LOG_LINES, LAST_LINES = 80, 12
@@ -34,7 +35,7 @@ class TrainingFile:
 
     Attributes:
         name: its name in the training's folder.
-        href: a link to it from the page.
+        href: a link to it from the page; empty where there is none.
         text: what the page holds of it; of a prototxt all, but for one of absurd size.
         whole: whether that is all of it.
     """
@@ -114,10 +115,20 @@ def log_excerpt(text: str) -> tuple[str, bool]:
     return "\n".join(out), len(kept) == len(lines)
 
 
-def pack(trainings: Sequence[Training]) -> Iterator[tuple[str, str]]:
-    """Chunks of trainings: their keys, between blanks, and JSON as gzip in base64."""
-    for start in range(0, len(trainings), CHUNK):
-        chunk = trainings[start : start + CHUNK]
+class Opened(Protocol):
+    """A dataclass of plain data that the page shows when it is opened."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def key(self) -> str:
+        """What the page knows it by."""
+
+
+def pack(details: Sequence[Opened]) -> Iterator[tuple[str, str]]:
+    """Chunks of details: their keys, between blanks, and JSON as gzip in base64."""
+    for start in range(0, len(details), CHUNK):
+        chunk = details[start : start + CHUNK]
         plain = {one.key: asdict(one) for one in chunk}
         packed = gzip.compress(json.dumps(plain, ensure_ascii=False).encode(), mtime=0)
         yield " ".join(one.key for one in chunk), base64.b64encode(packed).decode()

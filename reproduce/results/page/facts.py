@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reproduce.experiments.schema import Experiment
-from reproduce.results.top_models import top_id, top_trials
 from reproduce.run import EXPERIMENT_FILE, Owner, owner
-from reproduce.search.loop import models_done
 from reproduce.search.replay_memory import ReplayMemory, Trial
+from reproduce.status import Done, done_of, stages_of
 
 WATTS = {"GPU": 300.0, "CPU": 100.0, "CPU core": 10.0}
 """What each device is assumed to draw while it trains: 300 W is the board of a Tesla K80."""
@@ -29,64 +28,44 @@ class State:
         word: `running` while another process drives it, `complete` once all is done that it was
             last started for, else `stopped`.
         driver: who drives it.
-        trained, wanted: models of the search's schedule.
-        finals, finals_wanted: final trainings; none are wanted of a search alone.
+        done: how much of it.
         outcomes: how many trials ended how, the most frequent first.
         under_way: trials that were sampled and have no outcome.
     """
 
     word: Literal["running", "complete", "stopped"]
     driver: Owner | None
-    trained: int
-    wanted: int
-    finals: int
-    finals_wanted: int
+    done: Done
     outcomes: tuple[tuple[str, int], ...]
     under_way: int
 
 
 def state_of(run: Path, experiment: Experiment, memory: ReplayMemory, trials: list[Trial]) -> State:
     """Read a run's state; the driver itself, which writes the page at its end, does not count."""
-    stages = experiment.q_learning.stages
-    wanted = sum(stage.models for stage in stages)
-    trained = models_done(stages, memory.unique_per_epsilon())
-    searched = trained == wanted and not memory.pending() and not memory.owed()
-    finals: set[str] = set()
-    if (memory.get("options") or {"finals": True})["finals"]:
-        finals = {net.id for net in experiment.published}
-        if experiment.final is not None and stages:
-            most = experiment.final.top
-            found = len(top_trials(trials, most)) if searched else most
-            finals |= {top_id(place) for place in range(1, found + 1)}
-    done = len(finals & memory.finals().keys())
+    done = done_of(run, experiment, memory, trials)
     driver = owner(run)
     if driver == Owner(os.getpid(), socket.gethostname()):
         driver = None
-    complete = searched and done == len(finals)
     return State(
-        word="running" if driver else "complete" if complete else "stopped",
+        word="running" if driver else "complete" if done.complete else "stopped",
         driver=driver,
-        trained=trained,
-        wanted=wanted,
-        finals=done,
-        finals_wanted=len(finals),
+        done=done,
         outcomes=tuple(Counter(t.outcome for t in trials if t.outcome is not None).most_common()),
         under_way=sum(trial.outcome is None for trial in trials),
     )
 
 
-def stages_table(experiment: Experiment, memory: ReplayMemory) -> list[tuple[str, ...]]:
+def stages_table(
+    experiment: Experiment, memory: ReplayMemory, trials: list[Trial]
+) -> list[tuple[str, ...]]:
     """A row for each ε: models trained and wanted, samples, the mean of their rewards."""
-    rewards = {trial.id: trial.reward for trial in memory.trials()}
-    trained, samples = memory.unique_per_epsilon(), memory.samples()
-    rows: list[tuple[str, ...]] = []
-    for stage in experiment.q_learning.stages:
-        of_stage = [sample.trial for sample in samples if sample.epsilon == stage.epsilon]
-        known = [reward for id_ in of_stage if (reward := rewards.get(id_)) is not None]
-        mean = f"{sum(known) / len(known):.4f}" if known else ""
-        count = str(trained.get(stage.epsilon, 0))
-        rows.append((f"{stage.epsilon:g}", count, str(stage.models), str(len(of_stage)), mean))
-    return rows
+    return [
+        (
+            *(f"{stage.epsilon:g}", str(stage.trained), str(stage.wanted), str(stage.samples)),
+            "" if stage.mean_reward is None else f"{stage.mean_reward:.4f}",
+        )
+        for stage in stages_of(experiment, memory, trials)
+    ]
 
 
 @dataclass(frozen=True)

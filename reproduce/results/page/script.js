@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering and details of the trials; all that the page says is there without it.
+// Sorting, filtering and details of trials and claims; all that the page says is there without it.
 (() => {
   const element = (name, attributes = {}, ...children) => {
     const made = document.createElement(name);
@@ -30,7 +30,8 @@
     const heads = all("thead th:not(.files)", table);
     const body = table.tBodies[0];
     const value = (row, column, numeric) => {
-      const text = row.cells[column].textContent.trim();
+      const cell = row.cells[column];
+      const text = cell.dataset.order ?? cell.textContent.trim();
       if (text === "") return null;
       return numeric ? Number(text.replaceAll(",", "")) : text;
     };
@@ -49,7 +50,7 @@
         const arrow = direction === "ascending" ? "\u00a0▲" : "\u00a0▼";
         one(".arrow", head).textContent = i === column ? arrow : "";
       });
-      memory.keep({ sort: [column, direction] });
+      memory.keep({ [`sort ${table.id}`]: [column, direction] });
     };
     heads.forEach((head, column) => {
       const button = element("button", {
@@ -62,18 +63,20 @@
       }, ...head.childNodes, element("span", { class: "arrow", "aria-hidden": "true" }));
       head.replaceChildren(button);
     });
-    const kept = memory.read().sort;
+    const kept = memory.read()[`sort ${table.id}`];
     if (kept && heads[kept[0]]) sort(...kept);
   };
 
-  // Filtering.
-  const filter = (table, form) => {
+  // Filtering: by text, and by what a column's cell is.
+  const filter = (form) => {
+    const table = document.getElementById(form.dataset.table);
     const rows = [...table.tBodies[0].rows];
-    const text = one("#filter-text"), outcome = one("#filter-outcome"), epsilon = one("#filter-epsilon");
-    const column = (heading) => all("thead th", table).findIndex((th) => th.textContent.trim() === heading);
-    const choices = [[outcome, column("outcome")], [epsilon, column("ε")]];
-    for (const [select, index] of choices) {
-      const values = new Set(rows.map((row) => row.cells[index].textContent));
+    const text = one("input", form), selects = all("select", form), key = `filter ${table.id}`;
+    const headings = all("thead th", table).map((th) => th.textContent.trim());
+    const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const choices = selects.map((select) => [select, headings.indexOf(select.dataset.column)]);
+    for (const [select, column] of choices) {
+      const values = new Set(rows.map((row) => value(row, column)));
       select.append(...[...values].map((found) => element("option", {}, found)));
     }
     const apply = () => {
@@ -81,16 +84,16 @@
       let shown = 0;
       for (const row of rows) {
         const fits = row.textContent.toLowerCase().replaceAll(" ", "").includes(wanted)
-          && choices.every(([select, i]) => !select.value || row.cells[i].textContent === select.value);
+          && choices.every(([select, i]) => !select.value || value(row, i) === select.value);
         row.hidden = !fits;
         shown += fits;
       }
       const count = (number) => number.toLocaleString("en");
-      one("#filter-count").textContent = `${count(shown)} of ${count(rows.length)} trials shown`;
-      memory.keep({ filter: [text.value, outcome.value, epsilon.value] });
+      one(".count", form).textContent = `${count(shown)} of ${count(rows.length)} ${form.dataset.what} shown`;
+      memory.keep({ [key]: [text, ...selects].map((input) => input.value) });
     };
     form.hidden = false;
-    [text.value, outcome.value, epsilon.value] = memory.read().filter || ["", "", ""];
+    (memory.read()[key] || []).forEach((kept, i) => { [text, ...selects][i].value = kept; });
     form.addEventListener("input", apply);
     form.addEventListener("reset", () => setTimeout(apply));
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -126,10 +129,11 @@
     });
     return button;
   };
-  const file = (found) => element("details", found.name === "net.prototxt" ? { open: "" } : {},
+  const file = (found) => element("details",
+    found.name === "net.prototxt" || !found.href ? { open: "" } : {},
     element("summary", {}, found.name + (found.whole ? "" : ", in part")),
-    element("p", {}, element("a", { href: found.href }, `${found.name}, the file`), " ",
-      copier(() => found.text, found.name)),
+    ...(found.href ? [element("p", {}, element("a", { href: found.href }, `${found.name}, the file`), " ",
+      copier(() => found.text, found.name))] : []),
     element("pre", { tabindex: "0", "aria-label": found.name }, element("code", {}, found.text)));
 
   const dialog = one("#details");
@@ -137,8 +141,8 @@
   const show = async (row) => {
     const key = row.dataset.key;
     const about = await unpack(key).catch(() => ({
-      title: key, architecture: "", facts: [["details", "this browser cannot unpack them; the table links to the files"]],
-      drawing: "", files: [],
+      title: key, facts: [["details", "this browser cannot unpack them; the table links to the files"]],
+      files: [],
     }));
     const next = (step) => {
       const rows = all("tr[data-key]", row.parentElement).filter((other) => !other.hidden);
@@ -151,15 +155,24 @@
       return button;
     };
     const drawing = element("div");
-    drawing.innerHTML = about.drawing; // made with the page, of numbers alone
+    drawing.innerHTML = about.drawing || ""; // made with the page, of numbers alone
+    const link = ([title, href]) => {
+      const made = element("a", { href }, title);
+      made.addEventListener("click", (event) => {
+        event.preventDefault();
+        dialog.addEventListener("close", () => { location.hash = href; }, { once: true });
+        dialog.close();
+      });
+      return element("p", {}, made);
+    };
     const facts = about.facts.flatMap(([label, value]) => [element("dt", {}, label), element("dd", {}, value)]);
     dialog.replaceChildren(
       element("header", {}, element("h2", { id: "details-title", tabindex: "-1" }, about.title),
         go("Previous", -1), go("Next", 1),
         element("button", { type: "button", onclick: () => dialog.close() }, "Close")),
-      element("p", { class: "notation" }, about.architecture),
-      element("div", { class: "body" }, drawing,
-        element("div", {}, element("dl", {}, ...facts), ...about.files.map(file))));
+      about.says ? element("p", {}, about.says) : element("p", { class: "notation" }, about.architecture || ""),
+      element("div", { class: about.drawing ? "body" : "" }, drawing,
+        element("div", {}, element("dl", {}, ...facts), ...(about.links || []).map(link), ...about.files.map(file))));
     shown = row;
     history.replaceState(null, "", `#${row.id}`);
     if (!dialog.open) dialog.showModal();
@@ -187,9 +200,8 @@
   addEventListener("hashchange", fromAddress);
 
   for (const pre of all(".commands pre")) pre.after(copier(() => pre.textContent, "the command"));
+  for (const form of all("form.filter")) filter(form); // before headings have arrows
   for (const table of all("table.sortable")) sorter(table);
-  const form = one("#filter");
-  if (form) filter(one("#trials-table"), form);
   fromAddress();
 
   // A page that is being watched.

@@ -295,3 +295,43 @@ def test_a_lock_that_cannot_be_read(metaqnn: Any, finished: Any) -> None:
 def test_gpus_that_are_no_numbers(metaqnn: Any, small: Any) -> None:
     refusal = metaqnn("doctor", small.file, "--budget", "smoke", "--gpus", "0;1").refusal
     assert refusal == "GPUs are numbers such as 0,1, not '0;1'"
+
+
+@pytest.mark.parametrize(
+    ("library", "runs"),
+    [
+        ("_caffe.so", "`caffe-torch python` runs scripts with real pycaffe in {folder}/caffe"),
+        (None, "`caffe-torch python` runs scripts with the embedded pycaffe, caffe_torch "),
+    ],
+    ids=["a real one", "a placeholder without Caffe's library"],
+)
+def test_which_pycaffe_runs(
+    library: str | None,
+    runs: str,
+    metaqnn: Any,
+    small: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package = tmp_path / "caffe"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    if library:
+        (package / library).write_bytes(b"")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    _, checks = examined(metaqnn, small)
+    assert checks["pycaffe"]["level"] == "ok"
+    assert checks["pycaffe"]["found"].startswith(runs.format(folder=tmp_path))
+
+
+def test_no_pycaffe_at_all(
+    metaqnn: Any, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run needs one; what `caffe-torch python` says is passed on."""
+    broken = tmp_path / "sitecustomize.py"
+    broken.write_text("import sys; sys.modules['torch'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    _, checks = examined(metaqnn, small)
+    assert checks["pycaffe"]["level"] == "ok"
+    assert checks["pycaffe"]["found"].startswith("none is needed, and none runs: ")
+    assert "the embedded one needs PyTorch" in checks["pycaffe"]["found"]

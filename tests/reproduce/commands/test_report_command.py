@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from reproduce.audit.claims import all_claims
 from reproduce.commands import published, running
 from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment
@@ -67,6 +68,22 @@ def test_it_may_lie_elsewhere_and_still_links_to_the_run(
     assert len(links) == 6
     assert all((out / unescape(link)).is_file() for link in links)
     assert "with 250 W for each CPU" in text
+
+
+def test_the_page_has_the_audit_and_says_what_would_add_to_it(metaqnn: Any, finished: Any) -> None:
+    metaqnn("report", finished.run)
+    text = (finished.run / "report" / "index.html").read_text()
+    assert all(f'id="claim-{claim.id}"' in text for claim in all_claims())
+    (line,) = re.findall(r"<code>([^<]*--authors-data[^<]*)</code>", text)
+    assert shlex.split(line)[1:] == ["report", str(finished.run), "--authors-data", "DIR"]
+
+
+def test_the_authors_data_may_be_no_file(metaqnn: Any, finished: Any) -> None:
+    file = finished.run / "experiment.toml"
+    for words in ((), ("--watch",)):
+        said = metaqnn("report", finished.run, "--authors-data", file, *words)
+        assert said.refusal == f"--authors-data {file}: it is no folder"
+    assert not (finished.run / "report").exists()
 
 
 def test_what_is_no_run_is_told_in_one_line(metaqnn: Any, small: Any, tmp_path: Path) -> None:

@@ -150,11 +150,12 @@ def test_the_state_counts_the_schedule_and_the_outcomes(
     add(memory, "[FC(256), SM(10)]", 0.9, None)
     state = state_of(tmp_path, experiment, memory, memory.trials())
     assert (state.word, state.driver) == ("stopped", None)
-    assert (state.trained, state.wanted) == (4, 13)  # the fifth at ε = 1 is one more than wanted
-    assert (state.finals, state.finals_wanted) == (0, 2)
+    # The fifth at ε = 1 is one more than wanted.
+    assert (state.done.trained, state.done.wanted) == (4, 13)
+    assert (state.done.finals, state.done.finals_wanted) == (0, 2)
     assert state.outcomes == (("finished", 5), ("diverged", 1))
     assert state.under_way == 1
-    assert stages_table(experiment, memory)[:2] == [
+    assert stages_table(experiment, memory, memory.trials())[:2] == [
         ("1", "5", "4", "5", "0.9000"),
         ("0.9", "0", "1", "2", ""),
     ]
@@ -167,7 +168,7 @@ def test_a_run_without_a_search_is_complete_with_its_published_nets(
     assert state_of(tmp_path, experiment, memory, []).word == "stopped"
     memory.record_final("mnist/v1-3", experiment.published[0].net.notation, result(0.99))
     state = state_of(tmp_path, experiment, memory, [])
-    assert (state.word, state.finals, state.finals_wanted) == ("complete", 1, 1)
+    assert (state.word, state.done.finals, state.done.finals_wanted) == ("complete", 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def brute_force(depth: int, image: int, smallest: int) -> set[str]:
             for previous, layer in zip((None, *chain), chain, strict=False):
                 if isinstance(layer, FullyConnected):
                     after_fc = isinstance(previous, FullyConnected)
-                    ok = previous.neurons >= layer.neurons if after_fc else size < 8
+                    ok = previous.neurons >= layer.neurons if after_fc else True
                 else:
                     ok = layer.size in oracle_halvings(size, smallest)
                     ok &= layer.stride in oracle_halvings(layer.size, 1)
@@ -148,9 +148,7 @@ def counted(smallest: int, depth: int, image: int) -> int:
                 total += 3 * ways("C", (size - field) // stride + 1, left - 1)
                 if kind == "C":
                     total += ways("P", math.ceil((size - field) / stride) + 1, left - 1)
-        if size < 8:
-            total += sum(ways("FC", n, left - 1) for n in neurons)
-        return total
+        return total + sum(ways("FC", n, left - 1) for n in neurons)
 
     return ways("start", image, depth)
 
@@ -185,7 +183,6 @@ def test_the_agents_r_size_is_the_height_of_caffes_blob() -> None:
         ("[C(60,7,5), SM(10)]", "with a receptive field of 7 the stride is 1, 2, 3 or 4, not 5"),
         ("[C(60,7,4), C(60,2,1), C(60,2,1), C(60,1,1), SM(10)]", "R-size of 4 is too small for"),
         ("[C(64,7,1), SM(10)]", "a convolution has 60, 120 or 240 filters, not 64"),
-        ("[FC(50), SM(10)]", "layer 1, FC(50): FC needs an R-size below 8, here it is 28"),
         ("[C(60,7,4), FC(51), SM(10)]", "FC has 1000, 500, 250, 100, 50 or 10 neurons, not 51"),
         ("[C(60,7,4), FC(50), FC(100), SM(10)]", "FC may not grow from 50 to 100 neurons"),
         ("[C(60,7,4), FC(50), C(60,2,1), SM(10)]", "only FC or softmax follows FC"),
@@ -199,5 +196,19 @@ def test_a_broken_rule_is_named(text: str, words: str) -> None:
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["[FC(50), SM(10)]", "[C(60,7,1), FC(1000), SM(10)]"])
+def test_fc_may_follow_a_large_r_size(text: str) -> None:
+    """Appendix C: states with a large representation size were not restricted."""
+    AS_PRINTED.walk(parse(text))
+
+
 def test_consecutive_fc_layers_are_not_limited() -> None:
     AS_PRINTED.walk(parse(f"[C(60,7,4), {'FC(50), ' * 14}SM(10)]"))
+
+
+def test_by_appendix_c_fields_go_from_two_to_the_r_size_and_strides_to_the_field() -> None:
+    """Halvings from n itself down to 2, and from the field itself down to 1."""
+    rules = FirstVersionRules(smallest_halving=0, smallest_stride_halving=0, smallest_field=2)
+    windows = rules.windows(28)
+    assert {field for field, _ in windows} == {2, 3, 4, 7, 14, 28}
+    assert {stride for field, stride in windows if field == 4} == {1, 2, 4}
