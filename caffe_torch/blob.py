@@ -19,13 +19,15 @@ class Blob:
     """An N-d float32 array `data` and its gradient `diff`, of one shape.
 
     `data` and `diff` are numpy arrays that may be written to. On the CPU they are views of the
-    tensors; on a GPU they are host copies, uploaded when the net next reads the blob.
+    tensors, and show what later calls of `Net.forward` and `Net.backward` compute, as pycaffe's
+    do; on a GPU they are host copies, uploaded when the net next reads the blob.
     """
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         self._shape = shape
         self._device = device
         self._tensor: torch.Tensor | None = None
+        self._shown: torch.Tensor | None = None  # memory of its own, which `data` has shown
         self._gradient: torch.Tensor | None = None
         self._host: dict[str, Array] = {}
 
@@ -68,14 +70,15 @@ class Blob:
     def diff(self) -> Array:
         """The gradient of the loss with respect to the values."""
         if self.gradient is None:
-            self.gradient = torch.zeros_like(self.tensor)
+            rows = torch.contiguous_format
+            self.gradient = torch.zeros_like(self.tensor, memory_format=rows)
         return self._on_host("diff", self.gradient)
 
     @property
     def tensor(self) -> torch.Tensor:
         """The values as a tensor on the net's device; zeros before the first forward pass."""
         if self._tensor is None:
-            self._tensor = torch.zeros(self._shape, device=self._device)
+            self._tensor = self._shown = torch.zeros(self._shape, device=self._device)
         if "data" in self._host:
             with torch.no_grad():
                 self._tensor.copy_(torch.from_numpy(self._host.pop("data")))
@@ -86,6 +89,19 @@ class Blob:
         self._host.pop("data", None)
         self._tensor = value
         self._shape = tuple(value.shape)
+
+    def store(self, value: torch.Tensor) -> None:
+        """Take a copy of the values, in the memory that `data` shows if the shape is the same."""
+        if self._shown is None or self._shown.shape != value.shape:
+            self._shown = torch.empty(value.shape, device=value.device)
+        self.tensor = self._shown.copy_(value.detach())
+
+    def store_gradient(self, value: torch.Tensor) -> None:
+        """Take a copy of the gradient, in the memory that `diff` shows."""
+        self._host.pop("diff", None)
+        if self._gradient is None or self._gradient.shape != value.shape:
+            self._gradient = torch.empty(value.shape, device=value.device)
+        self._gradient.copy_(value)
 
     @property
     def gradient(self) -> torch.Tensor | None:
@@ -110,7 +126,7 @@ class Blob:
             array = tensor.detach().numpy()
             return array
         if part not in self._host:
-            self._host[part] = tensor.detach().cpu().numpy()
+            self._host[part] = tensor.detach().cpu().contiguous().numpy()
         return self._host[part]
 
     def _legacy(self, axis: int) -> int:
@@ -136,6 +152,18 @@ class Parameter(Blob):
     def gradient(self, value: torch.Tensor | None) -> None:
         self._host.pop("diff", None)
         self.tensor.grad = value
+
+    def make_contiguous(self) -> None:
+        """Lay the values out row by row in memory."""
+        self._leaf.data = self._leaf.data.contiguous()
+
+    def add_gradient(self, value: torch.Tensor) -> None:
+        """Add to the gradient, in the memory that `diff` shows."""
+        old = self.gradient
+        if old is None:
+            self.gradient = torch.empty_like(self.tensor).copy_(value)
+        else:
+            old.add_(value)
 
 
 def count(shape: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""The `caffe` command: train, test, time, device_query; and export, which Caffe has not.
+"""The `caffe` command: train, test, time, device_query; export and python, which Caffe has not.
 
 Source: Caffe's tools/caffe.cpp.
 
@@ -23,10 +23,23 @@ from caffe_torch.log import FatalError, info, number
 
 def main() -> NoReturn:
     """Run the command line and end the process with Caffe's exit status."""
+    if sys.argv[1:2] == ["python"]:
+        python(sys.argv[2:])
     status = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # neither the prefetching threads nor PyTorch's need a farewell
+
+
+def python(arguments: Sequence[str]) -> NoReturn:
+    """Run a Python script that imports caffe, and end as it does; a fatal error aborts."""
+    from caffe_torch import scripts
+
+    try:
+        sys.exit(scripts.main(arguments))
+    except FatalError as failure:
+        log.fatal(failure)
+        _abort()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -44,9 +57,11 @@ def run(arguments: Sequence[str]) -> int:
     if values.version:
         print(f"caffe version 1.0.0 ({_engine()})")
         return 0
-    if values.help or len(positional) != 1:
+    if values.help or values.helpshort or len(positional) != 1:
         flags.usage()
-        return int(values.help)
+        return int(values.help or values.helpshort)
+    if values.minloglevel:
+        log.set_minimum_level(values.minloglevel)
     try:
         _command(positional[0])(values)
     except FatalError as failure:
@@ -119,8 +134,11 @@ def _gpu_id(text: str) -> int:
         ) from None
 
 
-def _log_device(line_cpu: int, device: Any, threads: int) -> None:
-    info(f"caffe.cpp:{line_cpu}", f"Engine: {_engine()}, device {device}, {threads} thread(s).")
+def _log_device(line_cpu: int, runtime: Any, threads: int) -> None:
+    where = f"device {runtime.device}, {threads} thread(s)"
+    if runtime.precision != "fp32":
+        where += f", precision {runtime.precision}"
+    info(f"caffe.cpp:{line_cpu}", f"Engine: {_engine()}, {where}.")
 
 
 def _stages(text: str) -> list[str]:
@@ -159,20 +177,24 @@ def train(values: Flags) -> None:
     from caffe_torch import signals
 
     handler = signals.SignalHandler(
-        signals.effect(values.sigint_effect), signals.effect(values.sighup_effect)
+        signals.effect(values.sigint_effect),
+        signals.effect(values.sighup_effect),
+        signals.effect(values.sigterm_effect) if values.sigterm_effect else None,
     )
     import torch
 
+    from caffe_torch.options import Options
     from caffe_torch.runtime import Runtime, keep_freed_memory
     from caffe_torch.solver import Solver
 
     keep_freed_memory()
-    runtime = Runtime.create(param.random_seed, param.device_id if gpu else None)
-    _log_device(197, runtime.device, torch.get_num_threads())
+    device = param.device_id if gpu else None
+    runtime = Runtime.create(param.random_seed, device, values.precision)
+    _log_device(197, runtime, torch.get_num_threads())
     if values.weights:
         del param.weights[:]
         param.weights.append(values.weights)
-    solver = Solver(param, runtime, handler.poll)
+    solver = Solver(param, runtime, handler.poll, Options(die_on_nan=values.die_on_nan))
     if values.snapshot:
         info("caffe.cpp:235", f"Resuming from {values.snapshot}")
         solver.restore(values.snapshot)
@@ -181,10 +203,10 @@ def train(values: Flags) -> None:
     info("caffe.cpp:250", "Optimization Done.")
 
 
-def _build(values: Flags, phase: int, weights: str | None, line_cpu: int) -> Any:
+def _build(values: Flags, phase: int, weights: str | None, line_gpu: int, line_cpu: int) -> Any:
     """The net of --model, on the device of --gpu."""
     if values.gpu:
-        info(f"caffe.cpp:{line_cpu - 5}", f"Use GPU with device ID {values.gpu}")
+        info(f"caffe.cpp:{line_gpu}", f"Use GPU with device ID {values.gpu}")
     else:
         info(f"caffe.cpp:{line_cpu}", "Use CPU.")
     gpu = _gpu_id(values.gpu) if values.gpu else None
@@ -194,8 +216,8 @@ def _build(values: Flags, phase: int, weights: str | None, line_cpu: int) -> Any
     from caffe_torch.runtime import Runtime, keep_freed_memory
 
     keep_freed_memory()
-    runtime = Runtime.create(gpu=gpu)
-    _log_device(line_cpu, runtime.device, torch.get_num_threads())
+    runtime = Runtime.create(gpu=gpu, precision=values.precision)
+    _log_device(line_cpu, runtime, torch.get_num_threads())
     stages = _stages(values.stage)
     return Net.from_file(values.model, phase, weights, runtime, values.level, stages)
 
@@ -206,7 +228,7 @@ def test(values: Flags) -> None:
     _require(values.weights, 259, "weights", "Need model weights to score.")
     import prototxt_gen.caffe_pb2 as caffe_pb2
 
-    net = _build(values, caffe_pb2.TEST, values.weights, 275)
+    net = _build(values, caffe_pb2.TEST, values.weights, 266, 275)
     info("caffe.cpp:281", f"Running for {values.iterations} iterations.")
     import torch
 
@@ -236,7 +258,9 @@ def _phase(text: str) -> int:
     import prototxt_gen.caffe_pb2 as caffe_pb2
 
     if text not in ("TRAIN", "TEST"):
-        raise FatalError("caffe.cpp:107", f'phase must be "TRAIN" or "TEST", not "{text}"')
+        raise FatalError(
+            "caffe.cpp:119", f'phase must be "TRAIN" or "TEST" (--phase {text} is neither)'
+        )
     return int(caffe_pb2.Phase.Value(text))
 
 
@@ -244,7 +268,7 @@ def time_net(values: Flags) -> None:
     """Benchmark a model layer by layer: --model, --weights, --iterations, --phase, --gpu."""
     _require(values.model, 331, "model", "Need a model definition to time.")
     phase = _phase(values.phase or "TRAIN")
-    net = _build(values, phase, values.weights or None, 343)
+    net = _build(values, phase, values.weights or None, 339, 343)
     from caffe_torch import benchmark
 
     benchmark.run(net, values.iterations)
@@ -280,7 +304,7 @@ def device_query(values: Flags) -> None:
 
     from caffe_torch.runtime import Runtime
 
-    available = range(torch.cuda.device_count())
+    available = range(torch.cuda.device_count() or 1)  # of none, the first is refused
     for gpu in available if values.gpu == "all" else map(_gpu_id, values.gpu.split(",")):
         Runtime.create(gpu=gpu)
         properties = torch.cuda.get_device_properties(gpu)

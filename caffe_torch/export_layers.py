@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 from caffe_torch.blob import Array
 from caffe_torch.export_net import refusal
 from caffe_torch.graph import Node
-from caffe_torch.layers.vision import Convolution, Pooling, Window
+from caffe_torch.layers.convolution import Convolution
+from caffe_torch.layers.pooling import Pooling, Window
 from caffe_torch.log import FatalError
 from caffe_torch.net import Net
 
@@ -123,6 +124,10 @@ def _same(writer: Writer, node: Node, inputs: list[str]) -> list[str]:
 
 def _convolution(writer: Writer, node: Node, inputs: list[str]) -> list[str]:
     layer = cast(Convolution, node.layer)
+    _behind_batch(writer, node, layer.channel_axis)
+    if layer.channel_axis != 1 or not layer.spatial:
+        raise unsupported(node, "a convolution whose channels are not axis 1 of images")
+    missing = layer.missing(writer.shape(node.bottoms[0])[2:])
     names = writer.parameters(node)
     return [
         writer.op(
@@ -130,7 +135,7 @@ def _convolution(writer: Writer, node: Node, inputs: list[str]) -> list[str]:
             [value, *names],
             kernel_shape=layer.kernel,
             strides=layer.stride,
-            pads=layer.pad * 2,
+            pads=(*layer.pad, *(p + m for p, m in zip(layer.pad, missing, strict=True))),
             dilations=layer.dilation,
             group=layer.param.convolution_param.group,
         )
@@ -164,10 +169,14 @@ def _divisors(window: Window) -> Array:
 def _pooling(writer: Writer, node: Node, inputs: list[str]) -> list[str]:
     """Caffe's windows, by explicit padding: `ceil_mode` is not the same in every runtime."""
     layer = cast(Pooling, node.layer)
+    if layer.param.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
+        raise unsupported(node, "a stochastic pooling; export a net with pool: MAX or AVE")
+    if len(node.tops) > 1:
+        raise unsupported(node, "a pooling with a second top; remove it")
     is_max = layer.param.pooling_param.pool == caffe_pb2.PoolingParameter.MAX
     if layer.param.pooling_param.global_pooling:
         return [writer.op("GlobalMaxPool" if is_max else "GlobalAveragePool", inputs)]
-    windows = layer._windows(writer.shape(node.bottoms[0]))
+    windows = layer.windows(writer.shape(node.bottoms[0]))
     if any(window.after >= window.kernel for window in windows):
         raise unsupported(
             node, "a pooling with a window wholly outside the image; make its stride smaller"

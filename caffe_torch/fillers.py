@@ -1,6 +1,7 @@
 """Caffe's fillers: how a parameter blob's first values are drawn.
 
-`fan_in` is the number of values per output (all but axis 0), `fan_out` all but axis 1.
+`fan_in` is the number of values per output (all but axis 0), `fan_out` all but axis 1 where there
+is one.
 """
 
 import math
@@ -24,18 +25,45 @@ def fill(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
     """
     if filler.type not in _FILLERS:
         raise FatalError(
-            "filler.hpp:297",
+            "filler.hpp:294",
             f"Check failed: false Unknown filler name: {filler.type} "
             f"(known: {', '.join(sorted(_FILLERS))})",
         )
-    if filler.sparse != -1 and filler.type != "gaussian":
-        raise FatalError(
-            "filler.hpp:37",
-            f"Check failed: this->filler_param_.sparse() == -1 ({filler.sparse} vs. -1) "
-            f"Sparsity not supported by this Filler. (remove sparse, or use gaussian: it is "
-            f"{filler.type})",
+    _check(filler, shape)
+    return np.asarray(_FILLERS[filler.type](shape, filler, rng), np.float32)
+
+
+def _check(filler: Any, shape: Shape) -> None:
+    """Refuse settings that a filler does not take, and shapes that bilinear does not."""
+    kind, sparse = filler.type, filler.sparse
+    if kind == "bilinear" and len(shape) != 4:
+        refused = (
+            "filler.hpp:255",
+            f"blob->num_axes() == 4 ({len(shape)} vs. 4) Blob must be 4 dim.",
         )
-    return _FILLERS[filler.type](shape, filler, rng).astype(np.float32, copy=False)
+    elif kind == "bilinear" and shape[3] != shape[2]:
+        sizes = f"({shape[3]} vs. {shape[2]})"
+        refused = "filler.hpp:256", f"blob->width() == blob->height() {sizes} Filter must be square"
+    elif kind == "gaussian" and sparse < -1:
+        refused = "filler.hpp:75", f"sparse >= -1 ({sparse} vs. -1)"
+    elif kind != "gaussian" and sparse != -1:
+        check = f"this->filler_param_.sparse() == -1 ({sparse} vs. -1)"
+        refused = f"filler.hpp:{_SPARSE[kind]}", f"{check} Sparsity not supported by this Filler."
+    elif kind == "uniform" and filler.min > filler.max:
+        refused = "math_functions.cpp:259", f"a <= b ({filler.min:g} vs. {filler.max:g})"
+    elif kind == "gaussian" and filler.std <= 0:
+        refused = "math_functions.cpp:281", f"sigma > 0 ({filler.std:g} vs. 0)"
+    elif not shape and (kind in _PER_OUTPUT or sparse >= 0):
+        check = "axis_index < num_axes() (0 vs. 0) axis 0 out of range for 0-D Blob"
+        refused = "blob.hpp:122", f"{check}; take constant, uniform or gaussian"
+    elif kind == "gaussian" and shape and sparse > shape[0]:
+        refused = "math_functions.cpp:303", f"p <= 1 ({sparse / shape[0]:g} vs. 1)"
+    else:
+        return
+    raise FatalError(refused[0], f"Check failed: {refused[1]} ({kind} filler)")
+
+
+_PER_OUTPUT = ("xavier", "msra", "positive_unitball")
 
 
 def _constant(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
@@ -43,7 +71,7 @@ def _constant(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
 
 
 def _uniform_between(low: float, high: float, shape: Shape, rng: np.random.Generator) -> Array:
-    values = rng.random(shape, dtype=np.float32)
+    values = np.asarray(rng.random(shape, dtype=np.float32))
     values *= np.float32(high - low)
     values += np.float32(low)
     return values
@@ -54,7 +82,7 @@ def _uniform(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
 
 
 def _normal(mean: float, std: float, shape: Shape, rng: np.random.Generator) -> Array:
-    values = rng.standard_normal(shape, dtype=np.float32)
+    values = np.asarray(rng.standard_normal(shape, dtype=np.float32))
     values *= np.float32(std)
     values += np.float32(mean)
     return values
@@ -70,13 +98,13 @@ def _gaussian(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
 
 def _positive_unitball(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
     """Uniform in 0..1, then each output's values are scaled to sum to 1."""
-    values = rng.random(shape, dtype=np.float32).reshape(shape[0], -1)
+    values = np.asarray(rng.random(shape, dtype=np.float32)).reshape(shape[0], -1)
     return np.asarray((values / values.sum(axis=1, keepdims=True)).reshape(shape), np.float32)
 
 
 def _fan(shape: Shape, filler: Any) -> float:
     fan_in = count(shape) / shape[0]
-    fan_out = count(shape) / shape[1] if len(shape) > 1 else count(shape)
+    fan_out = count(shape) / (shape[1] if len(shape) > 1 else 1)
     if filler.variance_norm == caffe_pb2.FillerParameter.AVERAGE:
         return (fan_in + fan_out) / 2
     return fan_out if filler.variance_norm == caffe_pb2.FillerParameter.FAN_OUT else fan_in
@@ -95,18 +123,22 @@ def _msra(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
 
 def _bilinear(shape: Shape, filler: Any, rng: np.random.Generator) -> Array:
     """The interpolation kernel of an upsampling deconvolution, the same for every channel."""
-    if len(shape) != 4 or shape[2] != shape[3]:
-        raise FatalError(
-            "filler.hpp:249",
-            f"Check failed: blob->num_axes() == 4 && blob->width() == blob->height() the bilinear "
-            f"filler takes a square 4-d kernel, not {shape}; use another filler",
-        )
     width = shape[3]
     factor = math.ceil(width / 2)
     centre = (width - 1) / (2 * factor)
     ramp = 1 - np.abs(np.arange(width) / factor - centre)
     return np.broadcast_to(np.outer(ramp, ramp).astype(np.float32), shape).copy()
 
+
+# Where Caffe's source refuses `sparse`, by filler.
+_SPARSE = {
+    "constant": 43,
+    "uniform": 58,
+    "positive_unitball": 122,
+    "xavier": 166,
+    "msra": 211,
+    "bilinear": 265,
+}
 
 _FILLERS: dict[str, Filler] = {
     "constant": _constant,

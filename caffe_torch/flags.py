@@ -1,5 +1,6 @@
 """gflags' command line: `-flag value`, `-flag=value`, `--flag value`, `--flag=value`."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,8 +10,9 @@ from dataclasses import dataclass, fields
 class Flags:
     """The command's flags, each with its default; the metadata of each is its help.
 
-    Caffe's own flags, `export`'s (`onnx` to `transform`), and those of glog's that only steer
-    where the log goes: they are accepted and ignored, because the log is always on stderr.
+    Caffe's own flags, two that it has not (`sigterm_effect`, `die_on_nan`), `export`'s (`onnx` to
+    `transform`), and those of glog's that only steer where the log goes: they are accepted and
+    ignored, because the log is always on stderr.
     """
 
     gpu: str = ""
@@ -24,6 +26,9 @@ class Flags:
     iterations: int = 50
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
+    sigterm_effect: str = ""
+    die_on_nan: bool = False
+    precision: str = "fp32"
     onnx: str = ""
     state_dict: str = ""
     shape: str = ""
@@ -35,6 +40,7 @@ class Flags:
     stderrthreshold: int = 2
     v: int = 0
     help: bool = False
+    helpshort: bool = False
     version: bool = False
 
 
@@ -54,6 +60,12 @@ HELP = {
     "snapshot, stop or none.",
     "sighup_effect": "Optional; action to take when a SIGHUP signal is received: "
     "snapshot, stop or none.",
+    "sigterm_effect": "Optional; action to take when a SIGTERM signal is received: "
+    "snapshot, stop (which snapshots too) or none. Without it the signal kills, as in Caffe.",
+    "die_on_nan": "'train': end with a fatal error at the first loss that is not finite, and "
+    "write no snapshot of such weights.",
+    "precision": "Optional; fp32 (Caffe's), tf32 (NVIDIA GPUs) or bf16, which is faster where the "
+    "hardware has it and rounds; parameters and losses stay float32.",
     "onnx": "'export': the ONNX file to write.",
     "state_dict": "'export': the file to write for PyTorch.",
     "shape": "Optional; 'export': C,H,W of a stored image, where its database is not at hand.",
@@ -71,6 +83,7 @@ commands:
   device_query    show GPU diagnostic information
   time            benchmark model execution time
   export          write a trained model as ONNX and as a PyTorch state_dict
+  python          run a Python script that imports caffe: `caffe-torch python SCRIPT [ARGUMENTS]`
 """
 
 
@@ -130,9 +143,9 @@ def _convert(name: str, kind: type, value: str) -> str | int | bool:
         if value.lower() in ("false", "f", "no", "n", "0"):
             return False
         raise FlagError(f"ERROR: illegal value '{value}' specified for bool flag '{name}'")
-    try:
-        return int(value, 0)
-    except ValueError:
-        raise FlagError(
-            f"ERROR: illegal value '{value}' specified for int32 flag '{name}'"
-        ) from None
+    digits = re.fullmatch(r"\s*([+-]?)(0[xX])?([0-9a-fA-F]+)", value, re.ASCII)
+    if digits and (digits[2] or digits[3].isdecimal()):
+        number = int(digits[1] + digits[3], 16 if digits[2] else 10)  # 010 is ten
+        if -(2**31) <= number < 2**31:
+            return number
+    raise FlagError(f"ERROR: illegal value '{value}' specified for int32 flag '{name}'")

@@ -7,10 +7,11 @@ from typing import Any
 import prototxt_gen.caffe_pb2 as caffe_pb2
 
 from caffe_torch import prototext, wiring
-from caffe_torch.blob import Blob, Parameter, count, shape_string
+from caffe_torch.blob import Blob, Parameter, Shape, count, shape_string
 from caffe_torch.layers import Context, Layer, create
 from caffe_torch.log import FatalError, info, number, warning
 from caffe_torch.runtime import Runtime
+from caffe_torch.sharing import SharedParameter, owner_of, share
 
 
 @dataclass
@@ -92,6 +93,12 @@ class Graph:
             if not layer_param.HasField("phase"):
                 layer_param.phase = phase
             self._append(layer_param, context, available)
+        if not self.nodes:
+            raise FatalError(
+                "net.cpp:520",
+                f"Check failed: end < layers_.size() (-1 vs. 0)  (net '{param.name}' has no layer "
+                "in this phase, level and stage; give it some)",
+            )
         self._plan_backward()
         for output in sorted(available):
             info("net.cpp:244", f"This network produces output {output}")
@@ -103,10 +110,10 @@ class Graph:
         """Create one layer, connect and set it up, and log each step."""
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             raise FatalError(
-                "net.cpp:73",
+                "net.cpp:79",
                 "Check failed: layer_param.propagate_down_size() == layer_param.bottom_size() "
-                "propagate_down param must be specified either 0 or bottom_size times "
-                f"(layer '{param.name}')",
+                f"({len(param.propagate_down)} vs. {len(param.bottom)}) propagate_down param must "
+                f"be specified either 0 or bottom_size times  (layer '{param.name}')",
             )
         layer = create(param, context)
         info("net.cpp:86", f"Creating Layer {param.name}")
@@ -129,6 +136,7 @@ class Graph:
         tops = layer.reshape(shapes)
         info("net.cpp:124", f"Setting up {param.name}")
         for i, (top, shape) in enumerate(zip(node.tops, tops, strict=True)):
+            _check_shape(shape, layer.name, top)
             if top in self.blobs and node.in_place and i == 0 and shape == self.blobs[top].shape:
                 pass
             else:
@@ -152,7 +160,7 @@ class Graph:
             info("net.cpp:369", f"{layer.name} -> {top} (in-place)")
         elif top in self.blobs or node.tops.count(top) > 1:
             raise FatalError(
-                "net.cpp:374",
+                "net.cpp:377",
                 f"Top blob '{top}' produced by multiple sources. (layer '{layer.name}': give its "
                 "top another name, or make it the layer's bottom too)",
             )
@@ -168,25 +176,27 @@ class Graph:
         specs = list(layer.param.param)
         if len(specs) > len(layer.blobs):
             raise FatalError(
-                "net.cpp:145",
+                "net.cpp:143",
                 f"Check failed: param_size <= num_param_blobs ({len(specs)} vs. "
-                f"{len(layer.blobs)}) Too many params specified for layer {layer.name}",
+                f"{len(layer.blobs)}) Too many params specified for layer {layer.name} (give "
+                "one 'param' a parameter blob at most)",
             )
         for i, blob in enumerate(layer.blobs):
             spec = specs[i] if i < len(specs) else caffe_pb2.ParamSpec()
             learned = self._learned(node, i, blob, spec)
-            for mine, theirs, given in (
-                ("lr_mult", "set_lr", spec.HasField("lr_mult")),
-                ("decay_mult", "set_decay", spec.HasField("decay_mult")),
+            for mine, theirs, line, known in (
+                ("lr_mult", "set_lr", 497, "params_lr_"),
+                ("decay_mult", "set_decay", 506, "params_weight_decay_"),
             ):
-                if not given:
+                if not spec.HasField(mine):
                     continue
                 value = getattr(spec, mine)
                 if getattr(learned, theirs) and getattr(learned, mine) != value:
                     raise FatalError(
-                        "net.cpp:515",
-                        f"Check failed: Shared param '{spec.name}' has mismatched {mine}. "
-                        f"(layer '{layer.name}': {value:g}, before {getattr(learned, mine):g})",
+                        f"net.cpp:{line}",
+                        f"Check failed: param_spec->{mine}() == {known}[learnable_param_id] "
+                        f"({number(value)} vs. {number(getattr(learned, mine))}) Shared param "
+                        f"'{spec.name}' has mismatched {mine}. (layer '{layer.name}')",
                     )
                 setattr(learned, mine, value)
                 setattr(learned, theirs, True)
@@ -209,18 +219,7 @@ class Graph:
             f"{owner_blob}",
         )
         owner = self.nodes[owner_index].layer if owner_index < len(self.nodes) else layer
-        same = owner.blobs[owner_blob].shape == blob.shape
-        if spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE:
-            same = same or owner.blobs[owner_blob].count == blob.count
-        if not same or owner.blobs[owner_blob].shape != blob.shape:
-            raise FatalError(
-                "net.cpp:488",
-                f"Check failed: Cannot share param '{spec.name}' owned by layer '{learned.owner}' "
-                f"with layer '{layer.name}'; shape mismatch.  Owner layer param shape is "
-                f"{shape_string(learned.blob.shape)}; sharing layer shape is "
-                f"{shape_string(blob.shape)}",
-            )
-        layer.blobs[i] = learned.blob
+        layer.blobs[i] = share(spec, owner.name, learned.blob, layer.name, blob)
         return learned
 
     def _plan_backward(self) -> None:
@@ -254,31 +253,75 @@ class Graph:
                 node.bottom_needs = [
                     node.layer.allows_force_backward(i) for i in range(len(node.bottoms))
                 ]
+        self._plan_learning()
+
+    def _plan_learning(self) -> None:
+        """Decide which parameters get gradients, and, of shared ones, from which layers."""
+        uses: list[tuple[Layer, int, bool]] = []
         wanted: dict[int, bool] = {}
         for node in self.nodes:
+            specs = node.layer.param.param
             for i, blob in enumerate(node.layer.blobs):
-                specs = node.layer.param.param
                 rate = specs[i].lr_mult if i < len(specs) else 1.0
                 wants = node.needs_backward and (rate != 0 or self.force_backward)
-                wanted[id(blob)] = wanted.get(id(blob), False) or wants
+                wanted[id(owner_of(blob))] = wanted.get(id(owner_of(blob)), False) or wants
+                uses.append((node.layer, i, wants))
         for learned in self.learned:
             learned.blob.tensor.requires_grad_(wanted[id(learned.blob)])
+        for layer, i, wants in uses:
+            blob = layer.blobs[i]
+            if not wants and wanted[id(owner_of(blob))]:
+                layer.blobs[i] = SharedParameter(owner_of(blob), blob.shape, learns=False)
 
     def _plan_overwriting(self) -> None:
         """Let in-place layers overwrite what no gradient reads; warn where Caffe would be wrong."""
-        writer: dict[str, Layer] = {}
+        writer: dict[str, Node] = {}
         for node in self.nodes:
             if node.in_place:
                 before = writer[node.bottoms[0]]
-                node.overwrites = before.overwritable
-                works = node.layer.type != "Dropout" or node.layer.context.training
-                if before.saves_output and node.needs_backward and works:
+                node.overwrites = before.layer.overwritable
+                if node.needs_backward and _spoils(node, before):
                     warning(
                         "net.cpp:369",
-                        f"Layer {node.layer.name} works in place on the output of {before.type} "
-                        f"layer {before.name}, which that layer's gradient needs: this engine "
-                        "keeps a copy and gets it right, BVLC Caffe would not. Give "
-                        f"{node.layer.name} a top of its own.",
+                        f"Layer {node.layer.name} works in place on the output of "
+                        f"{before.layer.type} layer {before.layer.name}, which that layer's "
+                        "gradient needs: this engine keeps a copy and gets it right, BVLC Caffe "
+                        f"would not. Give {node.layer.name} a top of its own.",
                     )
             for top in node.tops:
-                writer[top] = node.layer
+                writer[top] = node
+
+
+# What leaves the sign of a ReLU's output as it is.
+_SIGN_KEEPING = ("Dropout", "ELU", "PReLU", "ReLU", "TanH")
+
+
+def _spoils(node: Node, before: Node) -> bool:
+    """Whether an in-place layer overwrites what the gradient of the layer before it reads.
+
+    An in-place ReLU reads the sign of its own output.
+    """
+    layer = node.layer
+    if layer.type == "Dropout" and not layer.context.training:
+        return False
+    signs = before.layer.type == "ReLU" and before.in_place and layer.type not in _SIGN_KEEPING
+    return before.layer.saves_output or signs
+
+
+def _check_shape(shape: Shape, layer: str, top: str) -> None:
+    """Refuse a top that no array can have: a negative dimension, or more than 2³¹ − 1 values."""
+    where = f"(top '{top}' of layer '{layer}', of shape {shape_string(shape).split(' (')[0]})"
+    values = 1
+    for size in shape:
+        if size < 0:
+            raise FatalError("blob.cpp:32", f"Check failed: shape[i] >= 0 ({size} vs. 0)  {where}")
+        if values and size > _INT_MAX // values:
+            raise FatalError(
+                "blob.cpp:34",
+                f"Check failed: shape[i] <= 0x7fffffff / count_ ({size} vs. {_INT_MAX // values}) "
+                f"blob size exceeds INT_MAX {where}",
+            )
+        values *= size
+
+
+_INT_MAX = 0x7FFFFFFF

@@ -60,15 +60,26 @@ def number(value: float) -> str:
 
 
 def _write(level: str, where: str, message: str) -> None:
-    if "IWEF".index(level) < _minimum_level():
+    if "IWEF".index(level) < _minimum_level() and level != "F":
         return
     now = time.time()
     stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now))
     micros = int(now % 1 * 1_000_000)
     thread = threading.get_native_id()
     text = message.removesuffix("\n")  # as glog does
-    sys.stderr.write(f"{level}{stamp}.{micros:06d} {thread:5d} {where}] {text}\n")
+    line = f"{level}{stamp}.{micros:06d} {thread:5d} {where}] {text}"
+    if len(line) > _LONGEST // 4:
+        line = line.encode()[:_LONGEST].decode(errors="ignore")
+    sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+_LONGEST = 29_998  # bytes: glog cuts longer messages, a large net's dump for one
+
+
+def set_minimum_level(level: int) -> None:
+    """Leave out messages below a level (0: all, 1: W and above, 2: E); fatal ones never."""
+    os.environ["GLOG_minloglevel"] = str(max(level, 0))  # noqa: SIM112
 
 
 def _minimum_level() -> int:

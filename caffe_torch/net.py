@@ -1,23 +1,20 @@
 """A net: run forward by its layers and backward by autograd, with pycaffe's surface."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import prototxt_gen.caffe_pb2 as caffe_pb2
 import torch
 
-from caffe_torch import prototext, upgrade
-from caffe_torch.blob import Array, Parameter, is_legacy, proto_shape, shape_string, to_proto
-from caffe_torch.blob import from_proto as blob_values
+from caffe_torch import debug_info, upgrade
+from caffe_torch.blob import Array, Shape
 from caffe_torch.graph import Graph, Node
 from caffe_torch.layers import Layer
-from caffe_torch.log import FatalError, info
+from caffe_torch.net_weights import NetWeights
 from caffe_torch.runtime import Runtime
 
 
-class Net:
+class Net(NetWeights):
     """A net of one phase, with pycaffe's surface.
 
     Attributes:
@@ -27,6 +24,7 @@ class Net:
         params: each layer's parameter blobs, for layers that have some.
         inputs, outputs: names of blobs that the caller fills, and that no layer reads.
         learned: the parameters a solver updates, in Caffe's order.
+        debug_info: whether to log mean magnitudes of values and gradients, layer by layer.
 
     Args:
         param: the net; its `state` says phase, level and stages.
@@ -46,9 +44,13 @@ class Net:
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         self.learned = graph.learned
+        self.debug_info = bool(param.debug_info)
         self._loss_weights = graph.loss_weights
         self._force_backward = graph.force_backward
-        self._origins: dict[str, torch.Tensor] = {}
+        self._steps: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self._shapes: dict[int, list[Shape]] = {}
+        for name in self._loss_weights:
+            self._gradient(name)
 
     @classmethod
     def from_file(
@@ -74,36 +76,7 @@ class Net:
             net.copy_from(weights)
         return net
 
-    # Running
-
-    def _run(self, nodes: Sequence[Node], overwrite: bool = False) -> None:
-        for node in nodes:
-            if not node.bottoms and node.layer.type == "Input":
-                self._run_input(node)
-                continue
-            bottoms = [
-                x if need or not x.requires_grad else x.detach()
-                for x, need in zip(
-                    (self.blobs[name].tensor for name in node.bottoms),
-                    node.bottom_needs,
-                    strict=True,
-                )
-            ]
-            if overwrite and node.overwrites:
-                tops = [node.layer.forward_in_place(bottoms[0])]
-            else:
-                tops = node.layer.forward(bottoms)
-            for name, top in zip(node.tops, tops, strict=True):
-                if not (node.in_place and name == node.tops[0]):
-                    self._origins[name] = top
-                self.blobs[name].tensor = top
-
-    def _run_input(self, node: Node) -> None:
-        for name in node.tops:
-            blob = self.blobs[name]
-            if self._force_backward:
-                blob.tensor = blob.tensor.detach().requires_grad_()
-            self._origins[name] = blob.tensor
+    # Running, a layer at a time: every value and gradient can be seen and changed between
 
     def forward(
         self,
@@ -129,57 +102,186 @@ class Net:
         names = [node.layer.name for node in self.nodes]
         first = names.index(start) if start else 0
         last = names.index(end) if end else len(names) - 1
-        self._run(self.nodes[first : last + 1])
+        for index in range(first, last + 1):
+            self._forward_layer(index)
         wanted = [*(self.nodes[last].tops if end else self.outputs), *(blobs or ())]
         return {name: self.blobs[name].data for name in wanted}
 
-    def backward(self, diffs: Sequence[str] | None = None, **tops: Array) -> dict[str, Array]:
-        """Gradients of the loss (and of given tops) into every blob's and parameter's `diff`.
+    def _forward_layer(self, index: int) -> None:
+        """One layer forward, on the values that its bottoms have now."""
+        node = self.nodes[index]
+        if node.layer.type != "Input":
+            self._step(index, node)
+        if self.debug_info:
+            debug_info.log_forward(self, node)
 
-        A parameter's gradient adds up over calls until `clear_param_diffs`, as in Caffe.
+    def _step(self, index: int, node: Node) -> None:
+        shapes = [self.blobs[name].shape for name in node.bottoms]
+        if shapes != self._shapes.get(index, shapes):
+            node.layer.reshape(shapes)
+        self._shapes[index] = shapes
+        bottoms = []
+        for name, need in zip(node.bottoms, node.bottom_needs, strict=True):
+            x = self.blobs[name].tensor.data
+            bottoms.append((x.clone() if node.in_place else x).requires_grad_(need))
+        tops = node.layer.forward(bottoms)
+        if node.needs_backward:
+            self._steps[index] = (bottoms, tops)
+        with torch.no_grad():
+            for name, top in zip(node.tops, tops, strict=True):
+                self.blobs[name].store(top)
+
+    def backward(
+        self,
+        diffs: Sequence[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **tops: Array,
+    ) -> dict[str, Array]:
+        """Carry gradients from `start` back to `end` (all layers by default), as pycaffe.
+
+        It begins at the `diff` that `start`'s tops, or all the net's outputs, have: the weight of
+        a loss, zeros elsewhere, or what was written there. Every blob's `diff` becomes its
+        gradient; a parameter's adds up over calls until `clear_param_diffs`, as in Caffe.
 
         Args:
-            diffs: names of blobs whose gradients to return besides the inputs'.
+            diffs: names of blobs whose gradients to return besides the inputs' (`end`'s bottoms').
+            start, end: names of layers, both inclusive, `start` the one nearer to the loss.
             tops: gradients of the objective with respect to blobs, e.g. `prob=...`.
+
+        Raises:
+            RuntimeError: a layer has not been run forward.
         """
-        roots = {name: torch.full_like(self.blobs[name].tensor, weight)
-                 for name, weight in self._loss_weights.items()}  # fmt: skip
         for name, values in tops.items():
-            roots[name] = torch.from_numpy(np.asarray(values, np.float32)).to(self.runtime.device)
-        roots = {name: g for name, g in roots.items() if self.blobs[name].tensor.requires_grad}
-        if not roots:
-            return {name: self.blobs[name].diff for name in [*self.inputs, *(diffs or ())]}
-        leaves = [p.blob for p in self.learned if p.blob.tensor.requires_grad]
-        inner = {name: t for name, t in self._origins.items() if t.requires_grad}
+            self._gradient(name)
+            self.blobs[name].diff[...] = values
+        names = [node.layer.name for node in self.nodes]
+        first = names.index(start) if start else len(names) - 1
+        last = names.index(end) if end else 0
+        for index in range(first, last - 1, -1):
+            self._backward_layer(index)
+        wanted = [*(self.nodes[last].bottoms if end else self.inputs), *(diffs or ())]
+        return {name: self.blobs[name].diff for name in wanted}
+
+    def _backward_layer(self, index: int) -> None:
+        """One layer backward: its bottoms' gradients from its tops', its parameters' added to."""
+        node = self.nodes[index]
+        if not node.needs_backward:
+            return
+        if node.layer.type != "Input":
+            self._step_back(index, node)
+        if self.debug_info:
+            debug_info.log_backward(self, node)
+
+    def _step_back(self, index: int, node: Node) -> None:
+        if index not in self._steps:
+            raise RuntimeError(
+                f"backward() of layer '{node.layer.name}' before forward(): run forward() first"
+            )
+        bottoms, tops = self._steps[index]
+        outputs = [
+            (top, self._gradient(name))
+            for name, top in zip(node.tops, tops, strict=True)
+            if top.requires_grad
+        ]
+        if not outputs:
+            return
+        parameters = [blob for blob in node.layer.blobs if blob.tensor.requires_grad]
+        wanted = [(n, x) for n, x in zip(node.bottoms, bottoms, strict=True) if x.requires_grad]
         gradients = torch.autograd.grad(
-            [self.blobs[name].tensor for name in roots],
-            [blob.tensor for blob in leaves] + list(inner.values()),
-            list(roots.values()),
+            [top for top, _ in outputs],
+            [x for _, x in wanted] + [blob.tensor for blob in parameters],
+            [gradient.view_as(top) for top, gradient in outputs],
             retain_graph=True,
             allow_unused=True,
         )
-        for blob, gradient in zip(leaves, gradients, strict=False):
+        for (name, x), gradient in zip(wanted, gradients, strict=False):
+            self.blobs[name].store_gradient(torch.zeros_like(x) if gradient is None else gradient)
+        for blob, gradient in zip(parameters, gradients[len(wanted) :], strict=True):
             if gradient is not None:
-                old = blob.gradient
-                blob.gradient = gradient if old is None else old + gradient
-        for name, gradient in zip(inner, gradients[len(leaves) :], strict=True):
-            self.blobs[name].gradient = gradient
-        return {name: self.blobs[name].diff for name in [*self.inputs, *(diffs or ())]}
+                blob.add_gradient(gradient)
+
+    def _gradient(self, name: str) -> torch.Tensor:
+        """What a blob's gradient is at the beginning of a pass backward, or was written to be."""
+        blob = self.blobs[name]
+        gradient = blob.gradient
+        if gradient is None or gradient.shape != blob.shape:
+            weight = self.loss_weight(name)
+            gradient = torch.full(blob.shape, weight, device=self.runtime.device)
+            blob.gradient = gradient
+        return gradient
+
+    # Running as a whole, for training and testing: blobs have values, parameters gradients
+
+    def _run(self, overwrite: bool) -> None:
+        for node in self.nodes:
+            if node.layer.type == "Input":
+                self._run_input(node)
+                continue
+            bottoms = [
+                x if need or not x.requires_grad else x.detach()
+                for x, need in zip(
+                    (self.blobs[name].tensor for name in node.bottoms),
+                    node.bottom_needs,
+                    strict=True,
+                )
+            ]
+            if self.runtime.precision == "bf16":
+                tops = self._forward_bf16(node, bottoms, overwrite)
+            elif overwrite and node.overwrites:
+                tops = [node.layer.forward_in_place(bottoms[0])]
+            else:
+                tops = node.layer.forward(bottoms)
+            for name, top in zip(node.tops, tops, strict=True):
+                self.blobs[name].tensor = top
+        if self.runtime.precision == "bf16":
+            for name in self.outputs:
+                self.blobs[name].tensor = self.blobs[name].tensor.float()
+
+    def _forward_bf16(
+        self, node: Node, bottoms: Sequence[torch.Tensor], overwrite: bool
+    ) -> list[torch.Tensor]:
+        """A layer in bfloat16 if it may be, else in float32 on its bottoms as such."""
+        if not node.layer.reduced:
+            return node.layer.forward([x.float() for x in bottoms])
+        with self.runtime.autocast():
+            if overwrite and node.overwrites:
+                return [node.layer.forward_in_place(bottoms[0])]
+            return node.layer.forward(bottoms)
+
+    def _run_input(self, node: Node) -> None:
+        for name in node.tops:
+            blob = self.blobs[name]
+            if self._force_backward:
+                blob.tensor = blob.tensor.detach().requires_grad_()
 
     def forward_only(self) -> None:
         """One pass forward, with in-place layers in place where no gradient will be wanted."""
-        self._run(self.nodes, overwrite=not torch.is_grad_enabled())
+        if self.debug_info:
+            self.forward()
+        else:
+            self._run(overwrite=not torch.is_grad_enabled())
 
     def forward_backward(self) -> torch.Tensor:
         """One training pass: add gradients to the parameters and return the loss, unsynchronized.
 
         Unlike `forward`, in-place layers work in place, and blobs' `diff` are not kept.
         """
-        self._run(self.nodes, overwrite=True)
+        if self.debug_info:
+            return self._forward_backward_by_layers()
+        self._run(overwrite=True)
         loss = self.loss()
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _forward_backward_by_layers(self) -> torch.Tensor:
+        """The same, and every blob's `diff` too."""
+        self.forward()
+        self.backward()
+        if self.debug_info:
+            debug_info.log_all_params(self)
+        return self.loss().detach()
 
     def loss(self) -> torch.Tensor:
         """The weighted sum of the tops that have a loss weight, a scalar tensor."""
@@ -226,97 +328,3 @@ class Net:
     def bottom_names(self) -> OrderedDict[str, list[str]]:
         """Each layer's bottoms."""
         return OrderedDict((node.layer.name, node.bottoms) for node in self.nodes)
-
-    # Weights
-
-    def to_proto(self) -> Any:
-        """The NetParameter with the parameters' values, as a caffemodel holds it."""
-        param = caffe_pb2.NetParameter(name=self.name)
-        for node in self.nodes:
-            layer = param.layer.add()
-            layer.CopyFrom(node.layer.param)
-            del layer.blobs[:]
-            layer.blobs.extend(to_proto(blob.data) for blob in node.layer.blobs)
-        return param
-
-    def save(self, path: str) -> None:
-        """Write a caffemodel.
-
-        Raises:
-            FatalError: the path cannot be written.
-        """
-        prototext.write_binary(path, self.to_proto())
-
-    def copy_from(self, path: str) -> None:
-        """Copy a caffemodel's parameters into the layers of the same names.
-
-        Raises:
-            FatalError: the file is missing or damaged, or a layer's shapes differ.
-        """
-
-        def assign(target: Parameter, i: int, source: Any) -> None:
-            with torch.no_grad():
-                values = torch.from_numpy(blob_values(source.blobs[i]))
-                target.tensor.copy_(values.reshape(target.shape))
-
-        for layer in upgrade.read_model(path).layer:
-            shapes = [proto_shape(blob) for blob in layer.blobs]
-            legacy = any(map(is_legacy, layer.blobs))
-            self._copy_layer(layer.name, shapes, layer, assign, legacy)
-
-    def share_from(self, other: "Net") -> None:
-        """Use the other net's parameters in the layers of the same names.
-
-        Raises:
-            FatalError: a layer's shapes differ.
-        """
-        for node in other.nodes:
-            shapes = [blob.shape for blob in node.layer.blobs]
-
-            def assign(target: Parameter, i: int, source: Layer) -> None:
-                node_of = self._by_name[source.name]
-                node_of.layer.blobs[i] = source.blobs[i]
-
-            self._copy_layer(node.layer.name, shapes, node.layer, assign)
-
-    @property
-    def _by_name(self) -> Mapping[str, Node]:
-        """The first layer of each name."""
-        return {node.layer.name: node for node in reversed(self.nodes)}
-
-    def _copy_layer(
-        self,
-        name: str,
-        shapes: Sequence[tuple[int, ...]],
-        source: Any,
-        assign: Callable[[Parameter, int, Any], None],
-        legacy: bool = False,
-    ) -> None:
-        target = self._by_name.get(name)
-        if target is None:
-            info("net.cpp:746", f"Ignoring source layer {name}")
-            return
-        blobs = target.layer.blobs
-        if len(blobs) != len(shapes):
-            raise FatalError(
-                "net.cpp:753",
-                f"Check failed: target_blobs.size() == source_layer.blobs_size() ({len(blobs)} vs. "
-                f"{len(shapes)}) Incompatible number of blobs for layer {name}; rename the layer "
-                "to learn it from scratch",
-            )
-        for i, (blob, shape) in enumerate(zip(blobs, shapes, strict=True)):
-            if not _same_shape(blob.shape, shape, legacy):
-                raise FatalError(
-                    "net.cpp:759",
-                    f"Cannot copy param {i} weights from layer '{name}'; shape mismatch.  Source "
-                    f"param shape is {shape_string(shape)}; target param shape is "
-                    f"{shape_string(blob.shape)}. To learn this layer's parameters from scratch "
-                    "rather than copying from a saved net, rename the layer.",
-                )
-            assign(blob, i, source)
-
-
-def _same_shape(target: Sequence[int], source: Sequence[int], legacy: bool) -> bool:
-    """Equal; a legacy source has four dimensions, with ones before those of the target."""
-    ones = [1] * (4 - len(target)) if legacy else []
-    return [*ones, *target] == list(source)

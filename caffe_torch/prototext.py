@@ -1,5 +1,6 @@
 """Messages of Caffe's schema: read from text or bytes, print as C++ prints, write atomically."""
 
+import contextlib
 import math
 import os
 import re
@@ -27,28 +28,42 @@ def read_text(path: str, message: M, where: str) -> M:
     """
     name = message.DESCRIPTOR.name
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = Path(path).read_bytes()
+    except OSError as error:
         raise _unreadable(path, "io.cpp:39", error) from None
     try:
-        text_format.Parse(text, message)
+        text_format.Parse(data.decode(), message)
+    except UnicodeDecodeError as error:
+        reason = _position(data[: error.start]) + ": this is no text in UTF-8"
+    except RecursionError:
+        reason = "1:1: messages are nested too deeply"
     except text_format.ParseError as error:
-        reason = str(error).replace(_PACKAGE, "caffe.").splitlines()[0]
-        if error.GetLine() is not None:
-            unknown = re.search(r'no field named "(.*?)"', reason)
-            column = (error.GetColumn() or 0) + (
-                len(unknown[1]) if unknown else 0
-            )  # C++: behind the name
-            position = f"{error.GetLine()}:{column}"
-            reason = f"{position}: {reason.split(' : ', 1)[-1]}"
-        parser = "[libprotobuf ERROR google/protobuf/text_format.cc:309]"
-        raise FatalError(
-            where,
-            "Check failed: ReadProtoFromTextFile(param_file, param) "
-            f"Failed to parse {name} file: {path} (correct it at line:column {reason})",
-            (f"{parser} Error parsing text-format caffe.{name}: {reason}",),
-        ) from None
-    return message
+        reason = _reason(error)
+    else:
+        return message
+    parser = "[libprotobuf ERROR google/protobuf/text_format.cc:309]"
+    raise FatalError(
+        where,
+        "Check failed: ReadProtoFromTextFile(param_file, param) "
+        f"Failed to parse {name} file: {path} (correct it at line:column {reason})",
+        (f"{parser} Error parsing text-format caffe.{name}: {reason}",),
+    )
+
+
+def _position(before: bytes) -> str:
+    """The line and column, from 1, of what follows these bytes."""
+    lines = before.split(b"\n")
+    return f"{len(lines)}:{len(lines[-1]) + 1}"
+
+
+def _reason(error: text_format.ParseError) -> str:
+    """Where and why a text does not parse; the column is behind an unknown name, as in C++."""
+    reason = str(error).replace(_PACKAGE, "caffe.").partition("\n")[0]
+    if error.GetLine() is None:
+        return reason
+    unknown = re.search(r'no field named "(.*?)"', reason)
+    column = (error.GetColumn() or 0) + (len(unknown[1]) if unknown else 0)
+    return f"{error.GetLine()}:{column}: {reason.split(' : ', 1)[-1]}"
 
 
 def read_binary(path: str, message: M, where: str) -> M:
@@ -87,7 +102,8 @@ def write_binary(path: str, message: Message) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise FatalError(
             "io.cpp:72",
             f"Check failed: proto.SerializeToOstream(&output) Cannot write {path}: "
@@ -129,9 +145,9 @@ def _shortest_float(value: float) -> str:
     return short if same else f"{value:.9g}"
 
 
-def _unreadable(path: str, where: str, error: OSError | UnicodeDecodeError) -> FatalError:
+def _unreadable(path: str, where: str, error: OSError) -> FatalError:
     if isinstance(error, FileNotFoundError):
         reason = f"File not found: {path}"
     else:
-        reason = f"Cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        reason = f"Cannot read {path}: {error.strerror}"
     return FatalError(where, f"Check failed: fd != -1 (-1 vs. -1) {reason} (give a readable file)")

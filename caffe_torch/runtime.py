@@ -1,12 +1,15 @@
 """Where a net computes and what its random numbers come from."""
 
 import ctypes
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from caffe_torch.log import FatalError
+
+PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -17,28 +20,47 @@ class Runtime:
         device: where tensors live.
         rng: fillers, crops, flips.
         dropout: dropout masks, a generator on `device`.
+        precision: of training and testing as a whole; `fp32` is Caffe's. `tf32` rounds the
+            factors of a GPU's convolutions and inner products to 10 bits; `bf16` computes these
+            layers, and those between them that only move or clip values, in bfloat16. Parameters,
+            their gradients and history, losses and statistics are float32 in each.
     """
 
     device: torch.device
     rng: np.random.Generator
     dropout: torch.Generator
+    precision: str = "fp32"
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Where `bf16` layers run forward."""
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     @classmethod
-    def create(cls, seed: int = -1, gpu: int | None = None) -> "Runtime":
+    def create(cls, seed: int = -1, gpu: int | None = None, precision: str = "fp32") -> "Runtime":
         """A runtime on the CPU, or on one GPU.
 
         Args:
             seed: negative: from the operating system.
             gpu: a CUDA device's id.
+            precision: one of `PRECISIONS`.
 
         Raises:
-            FatalError: there is no such GPU.
+            FatalError: there is no such GPU or precision, or the device has not that precision.
         """
-        device = torch.device("cpu") if gpu is None else _cuda(gpu)
+        if precision not in PRECISIONS:
+            raise FatalError(
+                "caffe.cpp:117", f"--precision {precision}: it is one of {', '.join(PRECISIONS)}"
+            )
+        if precision == "tf32" and gpu is None:
+            raise FatalError(
+                "caffe.cpp:117",
+                "--precision tf32: only NVIDIA GPUs since Ampere have it; give --gpu, or fp32",
+            )
+        device = torch.device("cpu") if gpu is None else _cuda(gpu, precision)
         sequence = np.random.SeedSequence(seed if seed >= 0 else None)
         dropout = torch.Generator(device=device)
         dropout.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        return cls(device, np.random.default_rng(sequence), dropout)
+        return cls(device, np.random.default_rng(sequence), dropout, precision)
 
 
 def keep_freed_memory() -> None:
@@ -58,7 +80,7 @@ def keep_freed_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def _cuda(gpu: int) -> torch.device:
+def _cuda(gpu: int, precision: str) -> torch.device:
     if not torch.cuda.is_available():
         raise FatalError(
             "common.cpp:66",
@@ -72,7 +94,7 @@ def _cuda(gpu: int) -> torch.device:
             f"Check failed: error == cudaSuccess invalid device ordinal {gpu}: this machine has "
             f"{torch.cuda.device_count()} GPU(s), numbered from 0; give one of those to --gpu",
         )
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.cuda.set_device(gpu)
     return torch.device("cuda", gpu)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGHUP as requests that the solver serves between iterations."""
+"""SIGINT, SIGHUP and SIGTERM as requests that the solver serves between iterations."""
 
 import enum
 import signal
@@ -36,10 +36,15 @@ def effect(name: str) -> Action:
 
 
 class SignalHandler:
-    """Catches SIGINT and SIGHUP from its creation on; `poll` is the solver's `requested`."""
+    """Catches signals from its creation on; `poll` is the solver's `requested`.
 
-    def __init__(self, sigint: Action, sighup: Action) -> None:
+    SIGTERM is left to kill, as in Caffe, unless it is given an action.
+    """
+
+    def __init__(self, sigint: Action, sighup: Action, sigterm: Action | None = None) -> None:
         self._effects = {signal.SIGINT: sigint, signal.SIGHUP: sighup}
+        if sigterm is not None:
+            self._effects[signal.SIGTERM] = sigterm
         self._received = dict.fromkeys(self._effects, False)
         for number in self._effects:
             signal.signal(number, self._note)

@@ -1,23 +1,21 @@
 """A solver: trains a net, tests others on the way, snapshots and resumes. Source: solver.cpp."""
 
-import os
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import prototxt_gen.caffe_pb2 as caffe_pb2
 import torch
 
-from caffe_torch import prototext, solver_nets, upgrade
-from caffe_torch.blob import from_proto, to_proto
-from caffe_torch.learning_rate import LearningRate
+from caffe_torch import hdf5_snapshots, prototext, snapshots, solver_nets, upgrade
 from caffe_torch.log import FatalError, info, number
 from caffe_torch.net import Net
+from caffe_torch.options import Options
 from caffe_torch.runtime import Runtime
 from caffe_torch.signals import Action, no_action
-from caffe_torch.update_rules import create_rule
+from caffe_torch.solver_log import MeanLoss, Stopwatch, log_outputs
+from caffe_torch.weight_update import WeightUpdate
+
+_HDF5 = caffe_pb2.SolverParameter.HDF5
 
 
 class Solver:
@@ -27,11 +25,13 @@ class Solver:
         net: the training net.
         test_nets: the nets to test, one per test_iter.
         iter: how often the weights have been updated.
+        param: the SolverParameter.
 
     Args:
         param: the SolverParameter.
         runtime: device and random streams; by default the CPU and the parameter's random_seed.
         requested: polled after every iteration: what a signal asks for.
+        options: what Caffe has not.
 
     Raises:
         FatalError: a setting, a net or a file of weights is wrong.
@@ -42,32 +42,32 @@ class Solver:
         param: Any,
         runtime: Runtime | None = None,
         requested: Callable[[], Action] = no_action,
+        options: Options | None = None,
     ) -> None:
         self.param = param
         self.iter = 0
         self._requested = requested
         self._stopped = False
-        self._losses: list[np.float32] = []
-        self._pending: list[torch.Tensor] = []
-        self._smoothed = np.float32(0)
-        self._start_iter = 0
-        self._shown_iter = 0
-        self._shown_time = time.monotonic()
+        self._options = options or Options()
+        self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
         info(
             "solver.cpp:45",
             "Initializing solver from parameters: \n" + prototext.debug_string(param),
         )
         self._check()
         self._runtime = runtime or Runtime.create(param.random_seed)
-        self.net = self._load_weights(Net(solver_nets.train_net(param), self._runtime))
+        self.net = self._load_weights(self._build(solver_nets.train_net(param)))
         self.test_nets = [
-            self._load_weights(Net(solver_nets.test_net(param, i, *source), self._runtime))
+            self._load_weights(self._build(solver_nets.test_net(param, i, *source)))
             for i, source in enumerate(solver_nets.test_nets(param))
         ]
+        for net in self.test_nets:
+            net.debug_info = param.debug_info
         info("solver.cpp:57", "Solver scaffolding done.")
-        self._tensors = [learned.blob.tensor for learned in self.net.learned]
-        self._rule = create_rule(param, self._tensors)
-        self._rate = LearningRate(param)
+        if param.snapshot_format == _HDF5:
+            hdf5_snapshots.check_layer_names(self.net)
+        self._update = WeightUpdate(param, self.net.learned)
+        self._loss = MeanLoss(param.average_loss)
 
     @classmethod
     def from_file(cls, path: str, gpu: int | None = None) -> "Solver":
@@ -81,33 +81,25 @@ class Solver:
 
     # Construction
 
+    def _build(self, param: Any) -> Net:
+        """One of the solver's nets."""
+        return Net(param, self._runtime)
+
     def _check(self) -> None:
-        p = self.param
-        if p.average_loss < 1:
+        average = self.param.average_loss
+        if average < 1:
             raise FatalError(
                 "solver.cpp:48",
-                f"Check failed: param_.average_loss() >= 1 ({p.average_loss} vs. 1) average_loss "
-                "should be non-negative.",
+                f"Check failed: param_.average_loss() >= 1 ({average} vs. 1) average_loss should "
+                "be non-negative.",
             )
-        if p.snapshot and not p.HasField("snapshot_prefix"):
+        if self.param.iter_size < 1:
             raise FatalError(
-                "solver.cpp:50",
-                "Check failed: param_.has_snapshot_prefix() In solver params, snapshot was "
-                "specified but snapshot_prefix was not; set snapshot_prefix",
+                "solver.cpp:49",
+                f"Check failed: param_.iter_size() >= 1 ({self.param.iter_size} vs. 1) give a "
+                "positive iter_size, or leave it out",
             )
-        folder = Path(f"{p.snapshot_prefix}x").parent
-        if p.snapshot and not os.access(folder, os.W_OK | os.X_OK):
-            raise FatalError(
-                "solver.cpp:448",
-                f"Cannot write to snapshot prefix '{p.snapshot_prefix}'.  Make sure that the "
-                "directory exists and is writable.",
-            )
-        if p.snapshot_format == caffe_pb2.SolverParameter.HDF5:
-            raise FatalError(
-                "solver.cpp:450",
-                "Unsupported snapshot format: HDF5; this engine writes BINARYPROTO, remove "
-                "snapshot_format or set it so",
-            )
+        snapshots.check_prefix(self.param)
 
     def _load_weights(self, net: Net) -> Net:
         for names in self.param.weights:
@@ -135,10 +127,9 @@ class Solver:
             return
         if p.display and self.iter % p.display == 0:
             with torch.no_grad():
-                self.net.forward()
-                self._note_loss(self.net.loss())
-            loss = self._smooth_loss()
-            info("solver.cpp:327", f"Iteration {self.iter}, loss = {number(loss)}")
+                self.net.forward_only()
+                self._loss.add(self.net.loss())
+            info("solver.cpp:327", f"Iteration {self.iter}, loss = {number(self._loss.value())}")
         if p.test_interval and self.iter % p.test_interval == 0:
             self._test_all()
         info("solver.cpp:332", "Optimization Done.")
@@ -146,10 +137,8 @@ class Solver:
     def step(self, iterations: int) -> None:
         """Train for a number of iterations, with tests, displays and snapshots on the way."""
         p = self.param
-        self._start_iter, stop = self.iter, self.iter + iterations
-        self._losses, self._pending, self._smoothed = [], [], np.float32(0)
-        self._shown_time = time.monotonic()
-        self._shown_iter = self.iter
+        stop = self.iter + iterations
+        self._loss, stopwatch = MeanLoss(p.average_loss), Stopwatch(self.iter)
         while self.iter < stop:
             self.net.clear_param_diffs()
             if (
@@ -160,11 +149,19 @@ class Solver:
                 self._test_all()
                 if self._stopped:
                     break
+            for on_start, _ in self._callbacks:
+                on_start()
+            display = bool(p.display) and self.iter % p.display == 0
+            self.net.debug_info = display and p.debug_info
             losses = [self.net.forward_backward() for _ in range(p.iter_size)]
-            self._note_loss(sum(losses[1:], losses[0]) / p.iter_size)
-            if p.display and self.iter % p.display == 0:
-                self._display()
-            self._apply_update()
+            loss = sum(losses[1:], losses[0]) / p.iter_size
+            self._options.check_finite("loss", self.iter, loss.sum)
+            self._loss.add(loss)
+            if display:
+                self._display(stopwatch.read(self.iter, p.display))
+            for _, on_gradients_ready in self._callbacks:
+                on_gradients_ready()
+            self.apply_update()
             self.iter += 1
             request = self._requested()
             if (p.snapshot and self.iter % p.snapshot == 0) or request is Action.SNAPSHOT:
@@ -173,98 +170,30 @@ class Solver:
                 self._stopped = True
                 break
 
-    def _note_loss(self, loss: torch.Tensor) -> None:
-        self._pending.append(loss)
-        if len(self._pending) > 1000:
-            self._smooth_loss()
+    def apply_update(self) -> None:
+        """Update the weights from the gradients that the net has."""
+        self._update.apply(self.iter)
 
-    def _smooth_loss(self) -> float:
-        """The mean of the last average_loss losses, updated in float32 in Caffe's order."""
-        window = self.param.average_loss
-        losses: list[np.float32] = []
-        if self._pending:
-            losses = list(torch.stack(self._pending).float().cpu().numpy())
-        first = self.iter - len(losses) + 1 - self._start_iter
-        for i, loss in enumerate(losses):
-            if len(self._losses) < window:
-                self._losses.append(loss)
-                n = np.float32(len(self._losses))
-                self._smoothed = (self._smoothed * (n - 1) + loss) / n
-            else:
-                place = (first + i) % window
-                with np.errstate(invalid="ignore"):
-                    self._smoothed += (loss - self._losses[place]) / np.float32(window)
-                self._losses[place] = loss
-        self._pending = []
-        return float(self._smoothed)
+    def add_callback(
+        self, on_start: Callable[[], object], on_gradients_ready: Callable[[], object]
+    ) -> None:
+        """Call these in every iteration: before its first forward pass, before its update."""
+        self._callbacks.append((on_start, on_gradients_ready))
 
-    def _display(self) -> None:
-        p = self.param
-        loss = self._smooth_loss()
-        now = time.monotonic()
-        seconds = now - self._shown_time
-        speed = (self.iter - self._shown_iter) / seconds if seconds else 0.0
-        info(
-            "solver.cpp:239",
-            f"Iteration {self.iter} ({number(speed)} iter/s, {number(round(seconds, 3))}s/"
-            f"{p.display} iters), loss = {number(loss)}",
-        )
-        self._shown_time, self._shown_iter = now, self.iter
+    def share_weights(self, net: Net) -> None:
+        """Make another net use this solver's parameters, in the layers of the same names."""
+        net.share_from(self.net)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the present iteration."""
+        return self._update.rate(self.iter)
+
+    def _display(self, speed: str) -> None:
+        loss = number(self._loss.value())
+        info("solver.cpp:239", f"Iteration {self.iter} ({speed}), loss = {loss}")
         outputs = [self.net.blobs[name].tensor.reshape(-1) for name in self.net.outputs]
-        self._log_outputs("solver.cpp:258", "Train", self.net, outputs)
-
-    def _apply_update(self) -> None:
-        p = self.param
-        rate = self._rate(self.iter)
-        if p.display and self.iter % p.display == 0:
-            info("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {number(rate)}")
-        learned = self.net.learned
-        if not learned:
-            return
-        with torch.no_grad():
-            gradients = [
-                torch.zeros_like(item.blob.tensor) if (g := item.blob.gradient) is None else g
-                for item in learned  # a frozen one too: it decays, and its history goes on
-            ]
-            self._clip(gradients)
-            if p.iter_size > 1:
-                torch._foreach_mul_(gradients, 1 / p.iter_size)
-            self._regularize(gradients, [item.decay_mult for item in learned])
-            rates = [rate * item.lr_mult for item in learned]
-            self._rule.update(gradients, rates, self.iter)
-            torch._foreach_sub_(self._tensors, gradients)
-
-    def _clip(self, gradients: list[torch.Tensor]) -> None:
-        """Scale all gradients down to an L2 norm of clip_gradients, if theirs is larger."""
-        limit = self.param.clip_gradients
-        if limit < 0:
-            return
-        norms = torch.stack(list(torch._foreach_norm(gradients)))
-        norm = float(torch.linalg.vector_norm(norms))
-        if norm > limit:
-            scale = limit / norm
-            info(
-                "sgd_solver.cpp:94",
-                f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > "
-                f"{number(limit)}) by scale factor {number(scale)}",
-            )
-            torch._foreach_mul_(gradients, scale)
-
-    def _regularize(self, gradients: list[torch.Tensor], mults: list[float]) -> None:
-        p, data = self.param, self._tensors
-        if not p.weight_decay:
-            return
-        decays = [p.weight_decay * mult for mult in mults]
-        if p.regularization_type == "L2":
-            torch._foreach_add_(gradients, list(torch._foreach_mul(data, decays)))
-        elif p.regularization_type == "L1":
-            signs = list(torch._foreach_sign(data))
-            torch._foreach_add_(gradients, list(torch._foreach_mul(signs, decays)))
-        else:
-            raise FatalError(
-                "sgd_solver.cpp:181",
-                f"Unknown regularization type: {p.regularization_type} (known: L1, L2)",
-            )
+        log_outputs("solver.cpp:258", "Train", self.net, outputs)
 
     # Testing
 
@@ -295,9 +224,9 @@ class Solver:
             info("solver.cpp:387", "Test interrupted.")
             return
         if p.test_compute_loss:
-            info("solver.cpp:392", f"Test loss: {number(float(loss) / p.test_iter[index])}")
+            info("solver.cpp:401", f"Test loss: {number(float(loss) / p.test_iter[index])}")
         means = [s / p.test_iter[index] for s in sums]
-        self._log_outputs("solver.cpp:414", "Test", net, means)
+        log_outputs("solver.cpp:414", "Test", net, means)
 
     def _serve_requests(self) -> bool:
         """Do what signals asked for during a test; whether to stop."""
@@ -308,70 +237,45 @@ class Solver:
                 self._stopped = True
         return self._stopped
 
-    @staticmethod
-    def _log_outputs(where: str, kind: str, net: Net, outputs: Sequence[torch.Tensor]) -> None:
-        values = torch.cat(list(outputs)).tolist() if outputs else []
-        names = [
-            name
-            for name, output in zip(net.outputs, outputs, strict=True)
-            for _ in range(len(output))
-        ]
-        for i, (name, value) in enumerate(zip(names, values, strict=True)):
-            weight = net.loss_weight(name)
-            note = f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
-            info(where, f"    {kind} net output #{i}: {name} = {number(value)}{note}")
-
     # Snapshots
 
     def snapshot(self) -> None:
-        """Write `<prefix>_iter_<n>.caffemodel` and `.solverstate`.
+        """Write `<prefix>_iter_<n>.caffemodel` and `.solverstate`, in HDF5 with `.h5` behind.
 
         Raises:
-            FatalError: they cannot be written.
+            FatalError: they cannot be written; with die_on_nan, the weights are not finite.
         """
-        stem = f"{self.param.snapshot_prefix}_iter_{self.iter}"
+        p = self.param
+        for item in self.net.learned:
+            norm = item.blob.tensor.detach().norm
+            self._options.check_finite("norm of the weights", self.iter, norm)
+        stem = f"{p.snapshot_prefix}_iter_{self.iter}"
         model, state = f"{stem}.caffemodel", f"{stem}.solverstate"
-        info("solver.cpp:464", f"Snapshotting to binary proto file {model}")
-        self.net.save(model)
-        info("sgd_solver.cpp:284", f"Snapshotting solver state to binary proto file {state}")
-        proto = caffe_pb2.SolverState(
-            iter=self.iter, learned_net=model, current_step=self._rate.step
-        )
-        proto.history.extend(to_proto(h.cpu().numpy()) for h in self._rule.history)
-        prototext.write_binary(state, proto)
+        if p.snapshot_format == _HDF5:
+            model, state = f"{model}.h5", f"{state}.h5"
+            info("solver.cpp:474", f"Snapshotting to HDF5 file {model}")
+            self.net.save_hdf5(model, p.snapshot_diff)
+            info("sgd_solver.cpp:296", f"Snapshotting solver state to HDF5 file {state}")
+        else:
+            info("solver.cpp:464", f"Snapshotting to binary proto file {model}")
+            self.net.save(model, p.snapshot_diff)
+            info("sgd_solver.cpp:284", f"Snapshotting solver state to binary proto file {state}")
+        history = [values.cpu().numpy() for values in self._update.history]
+        snapshots.save(state, snapshots.State(self.iter, model, self._update.rate.step, history))
 
     def restore(self, path: str) -> None:
-        """Continue from a solverstate and the caffemodel it names.
+        """Continue from a solverstate, of either format, and the weights that it names.
 
         Raises:
-            FatalError: a file is missing, damaged, HDF5, or of another net or solver.
+            FatalError: a file is missing, damaged, or of another net or solver.
         """
-        if Path(path).suffix == ".h5":
-            raise FatalError(
-                "solver.cpp:510",
-                f"{path} is an HDF5 solver state: this engine reads BINARYPROTO .solverstate files",
-            )
-        state = prototext.read_binary(path, caffe_pb2.SolverState(), "sgd_solver.cpp:322")
-        self.iter = state.iter
-        if state.HasField("learned_net"):
+        state = snapshots.load(path)
+        self.iter = state.iteration
+        if state.learned_net is not None:
             self.net.copy_from(state.learned_net)
-        self._rate.step = state.current_step
-        history = self._rule.history
-        if len(state.history) != len(history):
-            raise FatalError(
-                "sgd_solver.cpp:334",
-                f"Check failed: state.history_size() == history_.size() ({len(state.history)} vs. "
-                f"{len(history)}) Incorrect length of history blobs: {path} is of another net or "
-                "another solver type",
-            )
-        info("sgd_solver.cpp:336", "SGDSolver: restoring history")
+        self._update.rate.step = state.step
+        history = self._update.history
+        fitting = snapshots.fit(path, state, [tuple(values.shape) for values in history])
         with torch.no_grad():
-            for target, proto in zip(history, state.history, strict=True):
-                values = torch.from_numpy(from_proto(proto))
-                if values.numel() != target.numel():
-                    raise FatalError(
-                        "blob.cpp:470",
-                        f"Check failed: ShapeEquals(proto) shape mismatch (reshape not set): the "
-                        f"history in {path} is of another net",
-                    )
-                target.copy_(values.reshape(target.shape))
+            for target, values in zip(history, fitting, strict=True):
+                target.copy_(torch.from_numpy(values))

@@ -17,11 +17,18 @@ def train_net(param: Any) -> Any:
     fields = ("net", "net_param", "train_net", "train_net_param")
     given = [name for name in fields if param.HasField(name)]
     if len(given) != 1:
-        rule = "num_train_nets <= 1" if given else "num_train_nets >= 1"
+        names = ", ".join(fields)
+        if not given:
+            raise FatalError(
+                "solver.cpp:82",
+                "Check failed: num_train_nets >= 1 (0 vs. 1) SolverParameter must specify a train "
+                f"net using one of these fields: {names}",
+            )
         raise FatalError(
             "solver.cpp:84",
-            f"Check failed: {rule} ({len(given)} vs. 1) SolverParameter must specify a train net "
-            f"using one of these fields: {', '.join(fields)}; it uses {given or 'none'}",
+            f"Check failed: num_train_nets <= 1 ({len(given)} vs. 1) SolverParameter must not "
+            f"contain more than one of these fields specifying a train_net: {names} (it has "
+            f"{' and '.join(given)})",
         )
     source = given[0]
     value = getattr(param, source)
@@ -57,14 +64,16 @@ def test_nets(param: Any) -> list[tuple[str, Any]]:
     elif param.HasField("net"):
         sources += [("net file", param.net)] * (len(param.test_iter) - len(sources))
     if len(sources) != len(param.test_iter):
+        generic = param.HasField("net_param") or param.HasField("net")
         raise FatalError(
-            "solver.cpp:133",
-            f"Check failed: num_test_nets == param_.test_iter_size() ({len(sources)} vs. "
-            f"{len(param.test_iter)}) test_iter must be specified for each test network.",
+            f"solver.cpp:{132 if generic else 135}",
+            f"Check failed: param_.test_iter_size() {'>=' if generic else '=='} num_test_nets "
+            f"({len(param.test_iter)} vs. {len(sources)}) test_iter must be specified for each "
+            "test network.",
         )
     if len(param.test_state) not in (0, len(sources)):
         raise FatalError(
-            "solver.cpp:145",
+            "solver.cpp:146",
             f"Check failed: param_.test_state_size() == num_test_net_instances "
             f"({len(param.test_state)} vs. {len(sources)}) test_state must be unspecified or "
             "specified once per test net.",
@@ -72,8 +81,8 @@ def test_nets(param: Any) -> list[tuple[str, Any]]:
     if sources and param.test_interval <= 0:
         raise FatalError(
             "solver.cpp:150",
-            f"Check failed: param_.test_interval() > 0 ({param.test_interval} vs. 0) there is a "
-            "test net; set test_interval",
+            f"Check failed: param_.test_interval() > 0 ({param.test_interval} vs. 0) (there is a "
+            "test net: set test_interval)",
         )
     return sources
 

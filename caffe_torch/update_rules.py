@@ -71,7 +71,7 @@ class AdaGrad(Rule):
 
     def __init__(self, param: Any, tensors: Sequence[torch.Tensor]) -> None:
         super().__init__(param, tensors)
-        _refuse_momentum(param, self.name, "sgd_solvers.hpp:75")
+        _refuse_momentum(param, self.name, "sgd_solvers.hpp:76")
 
     def compute(self, g: Tensors, rates: list[float], iteration: int, *history: Tensors) -> None:
         (h,) = history
@@ -87,12 +87,14 @@ class RMSProp(Rule):
     def __init__(self, param: Any, tensors: Sequence[torch.Tensor]) -> None:
         super().__init__(param, tensors)
         _refuse_momentum(param, self.name, "sgd_solvers.hpp:96")
-        if not 0 <= param.rms_decay < 1:
-            raise FatalError(
-                "sgd_solvers.hpp:100",
-                "Check failed: 0 <= rms_decay < 1 rms_decay should lie between 0 and 1, not "
-                f"{param.rms_decay:g}",
-            )
+        decay = param.rms_decay
+        for line, holds, bound in ((98, decay >= 0, ">= 0"), (100, decay < 1, "< 1")):
+            if not holds:
+                raise FatalError(
+                    f"sgd_solvers.hpp:{line}",
+                    f"Check failed: this->param_.rms_decay() {bound} ({decay:g} vs. {bound[-1]}) "
+                    "rms_decay should lie between 0 and 1.",
+                )
 
     def compute(self, g: Tensors, rates: list[float], iteration: int, *history: Tensors) -> None:
         (h,) = history

@@ -5,8 +5,8 @@ from typing import Any
 
 import prototxt_gen.caffe_pb2 as caffe_pb2
 
-from caffe_torch import prototext
-from caffe_torch.log import FatalError, info, warning
+from caffe_torch import prototext, upgrade_v0
+from caffe_torch.log import FatalError, error, info, warning
 
 _V1_NAMES = {
     "ABSVAL": "AbsVal",
@@ -19,6 +19,7 @@ _V1_NAMES = {
     "INFOGAIN_LOSS": "InfogainLoss",
     "LRN": "LRN",
     "MVN": "MVN",
+    "NONE": "",
     "RELU": "ReLU",
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
@@ -31,7 +32,7 @@ def read_net(path: str) -> Any:
     """The NetParameter of a prototxt file.
 
     Raises:
-        FatalError: the file is missing, malformed, or of the 2013 schema.
+        FatalError: the file is missing, malformed, or cannot be upgraded.
     """
     net = prototext.read_text(path, caffe_pb2.NetParameter(), "upgrade_proto.cpp:90")
     return upgrade_net(net, path)
@@ -96,7 +97,8 @@ def _upgrade_solver_type(solver: Any, path: str) -> None:
         raise FatalError(
             "upgrade_proto.cpp:1043",
             "Check failed: !solver_param->has_solver_type() || !solver_param->has_type() "
-            f"Failed to upgrade {path}: give the solver's type, and not solver_type too",
+            "Failed to upgrade solver: old solver_type field (enum) and new type field (string) "
+            f"cannot be both specified in solver proto text. ({path}: remove solver_type)",
         )
     what = "'solver_type' field (enum)"
     _tell(1084, what + "'", path)
@@ -107,28 +109,40 @@ def _upgrade_solver_type(solver: Any, path: str) -> None:
 
 
 def upgrade_net(net: Any, path: str) -> Any:
-    """The net in the present schema: `layers` → `layer`, `input` → Input layer, and the scale,
-    mean, crop and mirror of an old layer's data_param → transform_param. Each step is logged.
+    """The net in the present schema, each step logged as Caffe logs it.
+
+    `layers { layer { … } }` → `layers`; an old data layer's scale, mean, crop and mirror →
+    `transform_param`; `layers` → `layer`; `input` → an Input layer; a BatchNorm layer's three
+    `param` → rates of 0.
 
     Raises:
-        FatalError: the net is of the 2013 schema (`layers { layer { … } }`).
+        FatalError: the net mixes schemas, or a layer has no counterpart in the present one.
     """
+    if upgrade_v0.is_v0(net):
+        _upgrade_v0(net, path)
+    if any(_old_transform(layer) for layer in net.layers):
+        _tell(46, "transformation parameters", path)
+        for layer in net.layers:
+            _upgrade_transform(layer)
+        _told(49, "data transformation parameters.")
+        _note(51, "transform_param messages for transformation fields.")
     if net.layers:
-        _check_v1(net, path)
-        if any(_has_transform(layer) for layer in net.layers):
-            for layer in net.layers:
-                _upgrade_transform(layer)
-            _tell(46, "transformation parameters", path)
-            _told(49, "data transformation parameters.")
-            _note(51, "transform_param messages for transformation fields.")
-        _upgrade_v1(net)
         _tell(55, "V1LayerParameter", path)
+        _upgrade_v1(net, path)
         _told(63, "V1LayerParameter")
     if net.input:
-        _upgrade_input(net, path)
         _tell(69, "input fields", path)
+        _upgrade_input(net, path)
         _told(72, "input fields.")
         _note(74, "input layers and not input fields.")
+    normalizations = [x for x in net.layer if x.type == "BatchNorm" and len(x.param) == 3]
+    if normalizations:
+        what = "batch norm layers using deprecated params"
+        info("upgrade_proto.cpp:79", f"Attempting to upgrade {what}: {path}")
+        for layer in normalizations:
+            for spec in layer.param:
+                spec.lr_mult = spec.decay_mult = 0
+        info("upgrade_proto.cpp:82", f"Successfully upgraded {what}.")
     return net
 
 
@@ -149,71 +163,98 @@ def _note(line: int, what: str) -> None:
     warning(where, f"Note that future Caffe releases will only support {what}")
 
 
-def _check_v1(net: Any, path: str) -> None:
+def _upgrade_v0(net: Any, path: str) -> None:
+    _tell(28, "V0LayerParameter", path)
+    if upgrade_v0.upgrade(net):
+        _told(36, "V0LayerParameter")
+    else:
+        error(
+            "upgrade_proto.cpp:33",
+            "Warning: had one or more problems upgrading V0NetParameter to NetParameter (see "
+            "above); continuing anyway.",
+        )
+    warning(
+        "upgrade_proto.cpp:39",
+        "Note that future Caffe releases will not support V0NetParameter; use "
+        "./build/tools/upgrade_net_proto_text for prototxt and "
+        "./build/tools/upgrade_net_proto_binary for model weights upgrade this and any other net "
+        "protos to the new format.",
+    )
+
+
+def _upgrade_v1(net: Any, path: str) -> None:
     if net.layer:
         raise FatalError(
-            "upgrade_proto.cpp:668",
-            f"Input NetParameter {path} to be upgraded already specifies 'layer' fields; use "
-            "'layer' or 'layers', not both",
+            "upgrade_proto.cpp:671",
+            "Refusing to upgrade inconsistent NetParameter input; the definition includes both "
+            "'layer' and 'layers' fields. The current format defines 'layer' fields with string "
+            "type like layer { type: 'Layer' ... } and not layers { type: LAYER ... }. Manually "
+            f"switch the definition to 'layer' format to continue. ({path}: 'layers' first names "
+            f"'{net.layers[0].name}')",
         )
-    if any(layer.HasField("layer") for layer in net.layers):
-        raise FatalError(
-            "upgrade_proto.cpp:28",
-            f"{path} is of Caffe's 2013 schema (V0LayerParameter), which this engine does not "
-            "read; upgrade it with Caffe's upgrade_net_proto_text or _binary",
-        )
-
-
-def _upgrade_v1(net: Any) -> None:
     for old in net.layers:
-        enum = caffe_pb2.V1LayerParameter.LayerType.Name(old.type)
-        default = "".join(word.capitalize() for word in enum.split("_"))
-        new = net.layer.add(name=old.name, type=_V1_NAMES.get(enum, default))
+        new = net.layer.add()
         for field, value in old.ListFields():
             target = new.DESCRIPTOR.fields_by_name.get(field.name)
-            if field.name in ("name", "type", "param") or target is None:
+            if field.name == "type":
+                new.type = _v1_type(value)
+            elif field.name in ("param", "layer") or target is None:
                 continue
-            if field.is_repeated:
+            elif field.is_repeated:
                 getattr(new, field.name).extend(value)
             elif field.message_type is not None:
                 getattr(new, field.name).CopyFrom(value)
             else:
                 setattr(new, field.name, value)
-        n = max(len(old.param), len(old.blobs_lr), len(old.weight_decay), len(old.blob_share_mode))
-        for i in range(n):
-            spec = new.param.add()
-            for values, name in (
-                (old.param, "name"),
-                (old.blobs_lr, "lr_mult"),
-                (old.weight_decay, "decay_mult"),
-                (old.blob_share_mode, "share_mode"),
-            ):
-                if i < len(values) and values[i] != "":
-                    setattr(spec, name, values[i])
+        for values, name in (
+            (old.param, "name"),
+            (old.blobs_lr, "lr_mult"),
+            (old.weight_decay, "decay_mult"),
+            (old.blob_share_mode, "share_mode"),
+        ):
+            for i, value in enumerate(values):
+                setattr(new.param[i] if i < len(new.param) else new.param.add(), name, value)
     net.ClearField("layers")
 
 
+def _v1_type(value: int) -> str:
+    """The name of a layer type of 2014; empty for NONE, which no layer has."""
+    name = str(caffe_pb2.V1LayerParameter.LayerType.Name(value))
+    default = "".join(word.capitalize() for word in name.split("_"))
+    return _V1_NAMES.get(name, default)
+
+
 _TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
+_DATA = {
+    caffe_pb2.V1LayerParameter.DATA: "data_param",
+    caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
+    caffe_pb2.V1LayerParameter.WINDOW_DATA: "window_data_param",
+}
 
 
-def _has_transform(layer: Any) -> bool:
-    return any(layer.data_param.HasField(name) for name in _TRANSFORM)
+def _old_transform(layer: Any) -> list[str]:
+    """The transformations that a data layer of 2014 has in its own message."""
+    if layer.type not in _DATA:
+        return []
+    message = getattr(layer, _DATA[layer.type])
+    return [name for name in _TRANSFORM if message.HasField(name)]
 
 
 def _upgrade_transform(layer: Any) -> None:
-    for name in _TRANSFORM:
-        if layer.data_param.HasField(name):
-            setattr(layer.transform_param, name, getattr(layer.data_param, name))
-            layer.data_param.ClearField(name)
+    for name in _old_transform(layer):
+        message = getattr(layer, _DATA[layer.type])
+        setattr(layer.transform_param, name, getattr(message, name))
+        message.ClearField(name)
 
 
 def _upgrade_input(net: Any, path: str) -> None:
     names, dims = list(net.input), list(net.input_dim)
-    if not net.input_shape and len(dims) != 4 * len(names):
+    shapes = len(net.input_shape)
+    if shapes != len(names) if shapes else len(dims) != 4 * len(names):
         raise FatalError(
             "upgrade_proto.cpp:966",
             f"{path}: {len(names)} input(s) need 4 input_dim each, or one input_shape each; "
-            f"there are {len(dims)} input_dim",
+            f"there are {len(dims)} input_dim and {shapes} input_shape",
         )
     layers = list(net.layer)
     del net.layer[:]

@@ -19,7 +19,7 @@ def filter_net(param: Any) -> Any:
     for layer in param.layer:
         if layer.include and layer.exclude:
             raise FatalError(
-                "net.cpp:274",
+                "net.cpp:269",
                 "Check failed: layer_param.include_size() == 0 || layer_param.exclude_size() == 0 "
                 f"Specify either include rules or exclude rules; not both. (layer '{layer.name}')",
             )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +65,7 @@ def examine(
             findings.append(Finding("caffe", "warning", caffe.warning))
     except CaffeError as error:
         findings.append(Finding("caffe", "failure", str(error)))
-    findings.append(_pycaffe())
+    findings.append(_pycaffe(environment))
     findings += _devices(caffe, folder, options, environment)
     cost = estimate(experiment, typical_nets(experiment, agent_of(experiment)), options.local_slots)
     findings.append(_estimate(cost, options))
@@ -80,10 +80,26 @@ def _ok(check: str, found: str) -> Finding:
     return Finding(check, "ok", found)
 
 
-def _pycaffe() -> Finding:
-    if find_spec("caffe") is None:
-        return _ok("pycaffe", "none installed; none is needed")
-    return _ok("pycaffe", "a module named `caffe` is installed; the runs do not use it")
+def _pycaffe(environment: Mapping[str, str]) -> Finding:
+    """What `import caffe` is in a script that `caffe-torch python` runs; no run needs any."""
+    argv = [sys.executable, "-m", "caffe_torch", "python", "--which"]
+    try:
+        done = subprocess.run(
+            argv,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _ok("pycaffe", f"none is needed, and none runs: {error}")
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or [""]
+    if done.returncode:
+        return _ok("pycaffe", f"none is needed, and none runs: {said[-1]}")
+    return _ok("pycaffe", f"`caffe-torch python` runs scripts with {said[-1]}")
 
 
 def _devices(

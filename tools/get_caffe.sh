@@ -5,10 +5,11 @@
 # `caffe` and `python3-caffe` with everything they depend on, the C library included, unpacked
 # into PREFIX and run through their own loader. Afterwards
 #
-#   PREFIX/wrap/caffe            is the `caffe` command
-#   PREFIX/wrap/python3-caffe    is a Python 3.9 that can `import caffe`
+#   PREFIX/wrap/caffe                  is the `caffe` command
+#   PREFIX/wrap/python3-caffe          is a Python 3.9 that can `import caffe`
+#   PREFIX/usr/share/doc/caffe-doc     has the prototxts of Caffe's own examples and models
 #
-# and PREFIX may be moved. apt verifies every package by Debian's signature. The mirror is the
+# and PREFIX may be moved. One that lacks the prototxts gets them. apt verifies every package by Debian's signature. The mirror is the
 # one this machine's apt uses for Debian; DEBIAN_MIRROR=URL names another.
 set -euo pipefail
 umask 022
@@ -19,6 +20,7 @@ die() {
 }
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+documents=usr/share/doc/caffe-doc
 
 check_machine() {
     local need="needs an x86-64 Linux with apt-get, dpkg and debian-archive-keyring" lacks=()
@@ -84,9 +86,9 @@ private_apt() {
         -o Debug::NoLocking=true -o Dpkg::Use-Pty=0 "$@"
 }
 
-fetch_packages() {
+read_lists() {
     local mirror=$1
-    mkdir -p "$apt"/lists/partial "$apt"/cache/archives/partial "$apt"/log "$apt"/newer
+    mkdir -p "$apt"/lists/partial "$apt"/cache/archives/partial "$apt"/log "$apt"/newer "$apt"/doc
     : >"$apt/status"
     local release
     for release in bullseye bookworm; do
@@ -94,6 +96,10 @@ fetch_packages() {
     done >"$apt/sources.list"
     printf 'Package: *\nPin: release n=bullseye\nPin-Priority: 990\n' >"$apt/preferences"
     private_apt -o APT::Update::Error-Mode=any update || die "cannot read Debian 11's package lists from $mirror"
+}
+
+fetch_packages() {
+    local mirror=$1
     # OpenBLAS by name, or the closure takes the slow reference BLAS.
     private_apt install --yes --download-only caffe python3-caffe libopenblas0-pthread ||
         die "cannot fetch Debian 11's caffe from $mirror"
@@ -102,6 +108,21 @@ fetch_packages() {
         cd "$apt/newer"
         private_apt download {libopenblas0-pthread,libc6,libgfortran5,libquadmath0,libgcc-s1}/bookworm
     ) || die "cannot fetch Debian 12's OpenBLAS from $mirror"
+}
+
+# The prototxts of Debian 11's caffe-doc, as plain text, into the folder $2. The package depends
+# on libraries for its web pages, so it is fetched by name and without them.
+fetch_documents() {
+    local mirror=$1 target=$2
+    (cd "$apt/doc" && private_apt download caffe-doc/bullseye) ||
+        die "cannot fetch Debian 11's caffe-doc from $mirror"
+    dpkg --extract "$apt"/doc/caffe-doc*.deb "$apt/doc" || die "cannot unpack caffe-doc"
+    mkdir -p "$target"
+    (
+        cd "$apt/doc/$documents" &&
+            find . -type f -name '*.prototxt.gz' -exec gzip --decompress {} + &&
+            find . -type f -name '*.prototxt' -exec cp --parents -t "$target" {} +
+    ) || die "cannot unpack the prototxts of caffe-doc"
 }
 
 # A program that starts $2 (below PREFIX) with the libraries beside it, whatever the system has.
@@ -120,30 +141,57 @@ WRAPPER
     chmod 755 "$wrapper"
 }
 
-main() {
-    if [ $# -ne 1 ] || [ -z "$1" ] || [ "${1#-}" != "$1" ]; then
-        die "usage: get_caffe.sh PREFIX"
-    fi
-    local prefix=${1%/} mirror=${DEBIAN_MIRROR:-} version package quiet old
-    if version=$("$prefix/wrap/caffe" --version 2>/dev/null); then
-        echo "get_caffe: $prefix has it already ($version)"
-        return
-    fi
-    [ ! -e "$prefix" ] || die "$prefix exists but is no working Caffe; remove it or name another"
-    check_machine
-    [ -n "$mirror" ] || mirror=$(debian_mirror | head -n 1)
-    [ -n "$mirror" ] || die "apt's configuration names no Debian mirror; set DEBIAN_MIRROR=URL"
-
-    mkdir -p "$(dirname "$prefix")"
+# A folder to work in beside PREFIX, removed at the end; sets `partial` and `apt`.
+work_beside() {
+    local prefix=$1 old
+    mkdir -p "$(dirname "$prefix")" || die "cannot write beside $prefix"
     for old in "$prefix".partial.*; do # what a killed run left
         [ ! -d "$old" ] || [ -d "/proc/${old##*.}" ] || rm -rf "$old"
     done
     partial=$prefix.partial.$$
-    mkdir "$partial"
+    mkdir "$partial" || die "cannot write beside $prefix"
     trap 'rm -rf "$partial"' EXIT
     apt=$(cd "$partial" && pwd)/.apt
+}
+
+find_mirror() {
+    check_machine
+    mirror=${DEBIAN_MIRROR:-$(debian_mirror | head -n 1)}
+    [ -n "$mirror" ] || die "apt's configuration names no Debian mirror; set DEBIAN_MIRROR=URL"
+}
+
+# Completes a prefix that an earlier version of this script made.
+add_documents() {
+    local prefix=$1 mirror
+    find_mirror
+    work_beside "$prefix"
+    echo "get_caffe: fetching Debian 11's caffe-doc from $mirror"
+    read_lists "$mirror"
+    fetch_documents "$mirror" "$apt/prototxts"
+    mkdir -p "$prefix/$(dirname "$documents")" &&
+        mv -T "$apt/prototxts" "$prefix/$documents" || die "cannot write into $prefix"
+}
+
+main() {
+    if [ $# -ne 1 ] || [ -z "$1" ] || [ "${1#-}" != "$1" ]; then
+        die "usage: get_caffe.sh PREFIX"
+    fi
+    local prefix=${1%/} mirror version package quiet
+    if version=$("$prefix/wrap/caffe" --version 2>/dev/null); then
+        if [ -d "$prefix/$documents" ]; then
+            echo "get_caffe: $prefix has it already ($version)"
+        elif ! (add_documents "$prefix"); then # Caffe itself is there: no reason to fail
+            echo "get_caffe: $prefix has it already ($version), but not Caffe's example nets"
+        fi
+        return
+    fi
+    [ ! -e "$prefix" ] || die "$prefix exists but is no working Caffe; remove it or name another"
+    find_mirror
+    work_beside "$prefix"
     echo "get_caffe: fetching Debian 11's caffe from $mirror"
+    read_lists "$mirror"
     fetch_packages "$mirror"
+    fetch_documents "$mirror" "$(dirname "$apt")/$documents"
 
     for package in "$apt"/cache/archives/*.deb "$apt"/newer/*.deb; do
         dpkg --extract "$package" "$partial" || die "cannot unpack ${package##*/}"

@@ -5,7 +5,46 @@ A new layer is one class in one of these files: `class Name(Layer, type="Name")`
 autograd).
 """
 
-from caffe_torch.layers import activation, common, data, loss, vision
+from caffe_torch.layers import (
+    accuracy,
+    activation,
+    combine,
+    convolution,
+    data,
+    hdf5,
+    image_data,
+    inner_product,
+    input,  # noqa: A004
+    loss,
+    normalization,
+    plain_loss,
+    pooling,
+    reduction,
+    selection,
+    shape,
+    spp,
+)
 from caffe_torch.layers.base import Context, Layer, create
 
-__all__ = ["Context", "Layer", "activation", "common", "create", "data", "loss", "vision"]
+__all__ = [
+    "Context",
+    "Layer",
+    "accuracy",
+    "activation",
+    "combine",
+    "convolution",
+    "create",
+    "data",
+    "hdf5",
+    "image_data",
+    "inner_product",
+    "input",
+    "loss",
+    "normalization",
+    "plain_loss",
+    "pooling",
+    "reduction",
+    "selection",
+    "shape",
+    "spp",
+]

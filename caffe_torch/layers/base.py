@@ -9,7 +9,7 @@ import prototxt_gen.caffe_pb2 as caffe_pb2
 import torch
 
 from caffe_torch import fillers
-from caffe_torch.blob import Parameter, Shape
+from caffe_torch.blob import Array, Parameter, Shape
 from caffe_torch.log import FatalError, info
 
 Shapes = Sequence[Shape]
@@ -43,8 +43,9 @@ class Layer:
 
     A subclass sets `bottoms` and `tops`, the least and the most blobs it takes and makes; `loss`,
     whether its first top is an objective; `saves_output`, whether Caffe's gradient reads the
-    layer's output, so that an in-place layer behind it spoils Caffe's; and `overwritable`,
-    whether autograd never reads the output, so that one may overwrite it here.
+    layer's output, so that an in-place layer behind it spoils Caffe's; `overwritable`,
+    whether autograd never reads the output, so that one may overwrite it here; and `reduced`,
+    whether `--precision bf16` runs it in bfloat16 (the others get and give float32).
     """
 
     registry: ClassVar[dict[str, type["Layer"]]] = {}
@@ -54,6 +55,7 @@ class Layer:
     loss: ClassVar[bool] = False
     saves_output: ClassVar[bool] = False
     overwritable: ClassVar[bool] = False
+    reduced: ClassVar[bool] = False
 
     def __init_subclass__(cls, type: str = "", **rest: Any) -> None:  # noqa: A002
         super().__init_subclass__(**rest)
@@ -102,10 +104,22 @@ class Layer:
 
     def add_parameter(self, shape: Shape, filler: Any) -> None:
         """Append one parameter blob, filled; a 4-d one is channels_last in memory."""
-        values = torch.from_numpy(fillers.fill(shape, filler, self.context.rng))
+        values = torch.from_numpy(self.filled(shape, filler))
         if len(shape) == 4:
             values = values.to(memory_format=torch.channels_last)
         self.blobs.append(Parameter(values.to(self.context.device)))
+
+    def filled(self, shape: Shape, filler: Any) -> Array:
+        """New values of a shape, as a FillerParameter says.
+
+        Raises:
+            FatalError: there is no such filler, or not for this shape.
+        """
+        try:
+            return fillers.fill(shape, filler, self.context.rng)
+        except FatalError as failure:
+            text = f"{failure.message} (layer '{self.name}')"
+            raise FatalError(failure.where, text) from None
 
     def check(self, condition: bool, where: str, message: str) -> None:
         """Raise the fatal error that names this layer, unless the condition holds."""
@@ -113,27 +127,42 @@ class Layer:
             raise FatalError(where, f"Check failed: {message} (layer '{self.name}')")
 
     def check_counts(self) -> None:
-        """Check the numbers of bottoms and tops against what the layer takes.
+        """Check the numbers of bottoms, tops and loss weights against what the layer takes.
 
         Raises:
             FatalError: too few or too many.
         """
-        for kind, names, (least, most), line in (
-            ("bottom", self.param.bottom, self.bottoms, 363),
-            ("top", self.param.top, self.tops, 377),
+        for kind, names, (least, most), lines in (
+            ("bottom", self.param.bottom, self.bottoms, (349, 354, 359)),
+            ("top", self.param.top, self.tops, (364, 369, 374)),
         ):
-            n = len(names)
+            n, verb, role = len(names), "takes", "input"
+            if kind == "top":
+                verb, role = "produces", "output"
+            side = kind.capitalize()
             if least == most and n != least:
-                rule = f"{least} == {kind}.size() ({least} vs. {n}) {self.type} Layer takes {least}"
+                line, bound = lines[0], str(least)
+                rule = f"ExactNum{side}Blobs() == {kind}.size() ({least} vs. {n})"
             elif n < least:
-                rule = f"{least} <= {kind}.size() ({least} vs. {n}) {self.type} Layer takes at "
-                rule += f"least {least}"
+                line, bound = lines[1], f"at least {least}"
+                rule = f"Min{side}Blobs() <= {kind}.size() ({least} vs. {n})"
             elif n > most:
-                rule = f"{most} >= {kind}.size() ({most} vs. {n}) {self.type} Layer takes at "
-                rule += f"most {most}"
+                line, bound = lines[2], f"at most {most}"
+                rule = f"Max{side}Blobs() >= {kind}.size() ({most} vs. {n})"
             else:
                 continue
-            self.check(False, f"layer.hpp:{line}", f"{rule} {kind} blob(s) as input.")
+            self.check(
+                False,
+                f"layer.hpp:{line}",
+                f"{rule} {self.type} Layer {verb} {bound} {kind} blob(s) as {role}.",
+            )
+        weights = len(self.param.loss_weight)
+        self.check(
+            weights in (0, len(self.param.top)),
+            "layer.hpp:392",
+            f"top.size() == num_loss_weights ({len(self.param.top)} vs. {weights}) loss_weight "
+            "must be unspecified or specified once per top blob.",
+        )
 
     def axis(self, axis: int, rank: int) -> int:
         """A possibly negative axis as a non-negative one.
@@ -141,12 +170,12 @@ class Layer:
         Raises:
             FatalError: the bottom has no such axis.
         """
-        self.check(
-            -rank <= axis < rank,
-            "blob.hpp:149",
-            f"axis_index < num_axes() axis {axis} out of range for a {rank}-D bottom blob; "
-            "correct axis",
-        )
+        for line, holds, rule in (
+            (119, axis >= -rank, f"axis_index >= -num_axes() ({axis} vs. {-rank})"),
+            (122, axis < rank, f"axis_index < num_axes() ({axis} vs. {rank})"),
+        ):
+            message = f"{rule} axis {axis} out of range for {rank}-D Blob; correct axis"
+            self.check(holds, f"blob.hpp:{line}", message)
         return axis % rank
 
 

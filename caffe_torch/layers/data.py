@@ -1,55 +1,40 @@
-"""Layers without bottoms: where the values come from."""
+"""The Data layer: batches of an LMDB."""
 
-import queue
-import threading
-import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import prototxt_gen.caffe_pb2 as caffe_pb2
 import torch
+from numpy.typing import NDArray
 
-from caffe_torch.blob import Array, Shape
 from caffe_torch.database import Database
-from caffe_torch.layers.base import ANY, Context, Layer, Shapes, Tensors
-from caffe_torch.log import info
+from caffe_torch.layers.base import Context, Shapes, Tensors
+from caffe_torch.layers.prefetch import PrefetchingLayer
+from caffe_torch.log import error, info
 from caffe_torch.transform import Transformer
 
-Batch = tuple[Array, Array, int]
-Item = Batch | Exception
+
+class _InKeyOrder(Database):
+    """An LMDB as a feed reads it: every pass the same."""
+
+    def order(self) -> NDArray[np.int64] | None:
+        """None: the records in key order."""
+        return None
+
+    def restart(self) -> None:
+        """Nothing changes from pass to pass."""
 
 
-class Input(Layer, type="Input"):
-    """input_param: tops of given shapes (one for all, or one each), filled by the caller.
-
-    The net keeps their values in its blobs; there is nothing to compute. Source: InputLayer.
-    """
-
-    bottoms = (0, 0)
-    tops = (1, ANY)
-
-    def reshape(self, bottoms: Shapes) -> list[Shape]:
-        shapes = [tuple(shape.dim) for shape in self.param.input_param.shape]
-        n = len(self.param.top)
-        self.check(
-            len(shapes) in (0, 1, n),
-            "input_layer.cpp:13",
-            f"num_shape == 0 || num_shape == 1 || num_shape == num_top Must specify 'shape' once, "
-            f"once per top blob, or not at all: {n} tops vs. {len(shapes)} shapes.",
-        )
-        return (shapes or [()]) * n if len(shapes) <= 1 else shapes
-
-
-class Data(Layer, type="Data"):
+class Data(PrefetchingLayer, type="Data"):
     """data_param, transform_param: batches of an LMDB's records, in key order, round and round.
 
-    Tops: values (batch_size, C, H, W); optionally labels (batch_size), as float32. A thread of
-    its own reads and transforms ahead. `source` is relative to the working folder. Source:
-    DataLayer, BasePrefetchingDataLayer.
+    Tops: values (batch_size, C, H, W); optionally labels (batch_size), as float32. Records are
+    bytes, floats, or encoded images, whose channels `force_color` and `force_gray` set; with a
+    crop, or in batches of one, their sizes may differ. `source` is relative to the working
+    folder. Caffe 1.0 has a field `rand_skip` and leaves it unread, and so does this. Source:
+    DataLayer.
     """
 
-    bottoms = (0, 0)
     tops = (1, 2)
 
     def __init__(self, param: Any, context: Context) -> None:
@@ -61,75 +46,38 @@ class Data(Layer, type="Data"):
             "backend == LMDB this engine reads LMDB; set data_param.backend: LMDB (Caffe's default "
             "is LEVELDB) and convert the data set",
         )
-        self.check(p.batch_size > 0, "data_layer.cpp:37", "batch_size > 0; give batch_size")
-        self.database = Database(p.source, self.name)
-        self._queue: queue.Queue[Item] | None = None
-        self._rng = np.random.default_rng(context.rng.integers(2**63))
+        self.check(
+            p.batch_size > 0,
+            "blob.cpp:133",
+            "data_ a batch_size of 0 makes an empty blob; give data_param.batch_size",
+        )
+        transform = param.transform_param
+        color = True if transform.force_color else False if transform.force_gray else None
+        self.database = _InKeyOrder(p.source, self.name, color)
 
     def setup(self, bottoms: Shapes) -> None:
-        self._transformer = Transformer(
-            self.param.transform_param,
-            self.database.first_shape(),
-            self.context.training,
-            self._rng,
-            self.name,
-        )
-        info(
-            "data_layer.cpp:45",
-            "output data size: "
-            + ",".join(map(str, (self.param.data_param.batch_size, *self._transformer.shape))),
-        )
-
-    def reshape(self, bottoms: Shapes) -> list[Shape]:
+        param = self.param.transform_param
+        encoded = self.database.first_is_encoded()
+        if param.force_color or param.force_gray:
+            self.check(
+                not (encoded and param.force_color and param.force_gray),
+                "data_transformer.cpp:445",
+                "!(param_.force_color() && param_.force_gray()) cannot set both force_color and "
+                "force_gray; remove one",
+            )
+            if not encoded:
+                message = "force_color and force_gray only for encoded datum"
+                error("data_transformer.cpp:152", message)
+        shape = self.database.first_shape()
+        training = self.context.training
+        transformer = Transformer(param, shape, training, self.rng, self.name, encoded)
         batch = self.param.data_param.batch_size
-        return [(batch, *self._transformer.shape), (batch,)][: len(self.param.top)]
-
-    def _start(self) -> "queue.Queue[Item]":
-        ahead: queue.Queue[Item] = queue.Queue(max(1, self.param.data_param.prefetch))
-        stop = threading.Event()
-        weakref.finalize(self, stop.set)
-        batches = _batches(self.database, self._transformer, self.param.data_param, self._rng)
-        arguments = (batches, ahead, stop)
-        threading.Thread(target=_prefetch, args=arguments, daemon=True).start()
-        return ahead
+        size = ",".join(map(str, (batch, *transformer.shape)))
+        info("data_layer.cpp:45", f"output data size: {size}")
+        self.prepare(self.database, batch, shape, transformer)
 
     def forward(self, bottoms: Tensors) -> list[torch.Tensor]:
-        if self._queue is None:
-            self._queue = self._start()
-        batch = self._queue.get()
-        if isinstance(batch, Exception):
-            raise batch
-        values, labels, wraps = batch
+        values, labels, wraps = self.next_batch()
         for _ in range(wraps):
             info("data_layer.cpp:73", "Restarting data prefetching from start.")
-        device = self.context.device
-        x = torch.from_numpy(values).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
-        tops = [x, torch.from_numpy(labels)][: len(self.param.top)]
-        return [top.to(device, non_blocking=True) for top in tops]
-
-
-def _batches(
-    database: Database, transformer: Transformer, param: Any, rng: np.random.Generator
-) -> Iterator[Batch]:
-    """Transformed batches, laid out as NHWC in memory, which is PyTorch's channels_last."""
-    skip = int(rng.integers(0, param.rand_skip)) if param.rand_skip else 0
-    for values, labels, wraps in database.batches(param.batch_size, skip):
-        yield np.ascontiguousarray(transformer(values).transpose(0, 2, 3, 1)), labels, wraps
-
-
-def _prefetch(batches: Iterator[Batch], ahead: "queue.Queue[Item]", stop: threading.Event) -> None:
-    """Keep `ahead` full until `stop`; a failure is raised where the batch would be taken."""
-    item: Item
-    while not stop.is_set():
-        try:
-            item = next(batches)
-        except Exception as failure:
-            item = failure
-        while not stop.is_set():
-            try:
-                ahead.put(item, timeout=1)
-                break
-            except queue.Full:
-                continue
-        if isinstance(item, Exception):
-            return
+        return [torch.as_tensor(values), labels][: len(self.param.top)]

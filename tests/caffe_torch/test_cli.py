@@ -40,7 +40,10 @@ def test_pytorch_is_not_imported_for_nothing(arguments: tuple[str, ...], tmp_pat
         (("train", "-solver", "s.prototxt", "-gpu", "0,1"), r"--gpu 0,1: this engine runs on one"),
         (("trian",), r"caffe\.cpp:83\] Unknown action: trian"),
         (("test", "-model", "m"), r"caffe\.cpp:259\] Check failed: .*Need model weights to score"),
-        (("time", "-model", "m", "-phase", "x"), r'phase must be "TRAIN" or "TEST", not "x"'),
+        (
+            ("time", "-model", "m", "-phase", "x"),
+            r'phase must be "TRAIN" or "TEST" \(--phase x is neither',
+        ),
     ],
 )
 def test_a_fatal_error_is_one_line_and_sigabrt(

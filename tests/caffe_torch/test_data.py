@@ -1,16 +1,23 @@
-"""The Data layer: order, threads, crops and flips, and what it refuses."""
+"""Data layers: order, threads, memory, crops and flips, and what they refuse."""
 
+import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
 import prototxt_gen.caffe_pb2 as caffe_pb2
 import pytest
+import torch
+from google.protobuf import text_format
 from numpy.typing import NDArray
 
+from caffe_torch.layers.feed import CACHE
 from caffe_torch.log import FatalError
 from caffe_torch.net import Net
+from caffe_torch.runtime import Runtime
 
 Write = Callable[[Path, NDArray[np.uint8]], None]
 
@@ -100,12 +107,138 @@ def test_refuses_what_it_cannot_read(
     ):
         odd = caffe_pb2.Datum(channels=1, height=2, width=2, data=b"1234")
         transaction.put(b"000001", odd.SerializeToString())
-    with pytest.raises(FatalError, match=r"mixed.*another shape"):
-        make_net(_text(tmp_path / "mixed", 2)).forward()
-    with (
-        lmdb.open(str(tmp_path / "encoded")) as environment,
-        environment.begin(write=True) as transaction,
-    ):
-        transaction.put(b"jpg", caffe_pb2.Datum(encoded=True, data=b"x").SerializeToString())
-    with pytest.raises(FatalError, match=r"record 'jpg'.*encoded"):
-        make_net(_text(tmp_path / "encoded", 1)).forward()
+    net = make_net(_text(tmp_path / "mixed", 2))
+    for _ in range(2):  # and again where it is asked again
+        with pytest.raises(FatalError, match=r"'000001' of the LMDB .*mixed.* shape \(1, 2, 2\)"):
+            net.forward()
+
+
+# Records in memory
+
+
+@pytest.fixture(params=["0", "1", ""])
+def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """CAFFE_TORCH_CACHE_MB: nothing is kept, a small set is, or the variable is not set."""
+    monkeypatch.delenv(CACHE, raising=False)
+    if request.param:
+        monkeypatch.setenv(CACHE, request.param)
+    return str(request.param)
+
+
+def _is_in_memory(net: Net) -> bool:
+    layer: Any = net.layers[0]
+    return bool(layer._feed.in_memory)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 16])
+def test_batches_are_the_same_whether_records_are_kept_or_not(
+    cache: str, batch: int, tmp_path: Path, write_images: Write, make_net: Callable[..., Net],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """In order and round, with a log line at each end of the set, over several passes."""
+    images = _images(7)
+    write_images(tmp_path / "lmdb", images)
+    net = make_net(_text(tmp_path / "lmdb", batch, "mean_value: 3 scale: 0.5"))
+    expected = (np.resize(images, (batch * 12, 1, 6, 6)).astype(np.float32) - 3) * 0.5
+    for i in range(12):
+        out = net.forward()
+        np.testing.assert_array_equal(out["ddata"], expected[i * batch : (i + 1) * batch])
+        assert list(out["dlabel"]) == [(i * batch + k) % 7 for k in range(batch)]
+        restarts = capfd.readouterr().err.count("Restarting data prefetching from start.")
+        assert restarts == (i + 1) * batch // 7 - i * batch // 7
+    assert _is_in_memory(net) == (cache != "0")
+
+
+def test_draws_are_the_same_whether_records_are_kept_or_not(
+    tmp_path: Path,
+    write_images: Write,
+    make_net: Callable[..., Net],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_images(tmp_path / "lmdb", _images(5))
+    text = _text(tmp_path / "lmdb", 4, "crop_size: 3 mirror: true")
+    seen = []
+    for megabytes in ("0", "1"):
+        monkeypatch.setenv(CACHE, megabytes)
+        net = make_net(text, seed=3)
+        seen.append(np.stack([net.forward()["ddata"].copy() for _ in range(6)]))
+        assert _is_in_memory(net) == (megabytes == "1")
+    np.testing.assert_array_equal(*seen)
+
+
+def test_what_is_written_into_a_batch_does_not_reach_the_kept_records(
+    tmp_path: Path, write_images: Write, make_net: Callable[..., Net]
+) -> None:
+    images = _images(2)
+    write_images(tmp_path / "lmdb", images)
+    net = make_net(_text(tmp_path / "lmdb", 2))
+    for _ in range(4):
+        out = net.forward()
+        np.testing.assert_array_equal(out["ddata"], images)
+        assert list(out["dlabel"]) == [0, 1]
+        net.blobs["ddata"].data[...] = -1
+        net.blobs["dlabel"].data[...] = -1
+
+
+def test_a_set_larger_than_the_bound_is_read_again(
+    tmp_path: Path,
+    write_images: Write,
+    make_net: Callable[..., Net],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two sets of 0.6 MiB, and room for 1 MiB: the second stays on disk until the first is gone."""
+    monkeypatch.setenv(CACHE, "1")
+    write_images(tmp_path / "lmdb", np.resize(_images(600, 1, 32), (600, 1, 32, 32)))
+    text = _text(tmp_path / "lmdb", 300)
+    nets = [make_net(text) for _ in range(2)]
+    for net in nets:
+        for _ in range(4):
+            net.forward()
+    assert [_is_in_memory(net) for net in nets] == [True, False]
+    del nets, net
+    gc.collect()
+    third = make_net(text)
+    for _ in range(4):
+        third.forward()
+    assert _is_in_memory(third)
+
+
+def test_the_reading_thread_ends_when_all_is_in_memory(
+    tmp_path: Path, write_images: Write, make_net: Callable[..., Net]
+) -> None:
+    write_images(tmp_path / "lmdb", _images(4))
+    before = threading.active_count()
+    net = make_net(_text(tmp_path / "lmdb", 2))
+    for _ in range(9):
+        net.forward()
+    assert threading.active_count() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("transform", ["", "mean_value: 3 scale: 0.5 crop_size: 4 mirror: true"])
+def test_batches_on_a_gpu_are_those_of_the_cpu(
+    transform: str, tmp_path: Path, write_images: Write
+) -> None:
+    """Read, and then cut out of the records on the device; drawn from the same stream."""
+    write_images(tmp_path / "lmdb", _images(7))
+    param = text_format.Parse(_text(tmp_path / "lmdb", 3, transform), caffe_pb2.NetParameter())
+    param.state.phase = caffe_pb2.TRAIN
+    seen = []
+    for gpu in (None, 0):
+        net = Net(param, Runtime.create(3, gpu=gpu))
+        seen.append(np.stack([net.forward()["ddata"].copy() for _ in range(9)]))
+        assert _is_in_memory(net)
+        assert net.layers[0]._feed._images.is_cuda == (gpu == 0)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(*seen)
+
+
+def test_the_bound_is_a_number(
+    tmp_path: Path,
+    write_images: Write,
+    make_net: Callable[..., Net],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(CACHE, "much")
+    write_images(tmp_path / "lmdb", _images(4))
+    with pytest.raises(FatalError, match=r"CAFFE_TORCH_CACHE_MB is a whole number.*'much'"):
+        make_net(_text(tmp_path / "lmdb", 2)).forward()

@@ -516,8 +516,23 @@ FC = (
 )
 BAD_NETS = {
     "type": (
-        'layer { name: "drawn" type: "ArgMax" bottom: "data" top: "x" } ' + FC,
-        r"Unknown layer type: ArgMax .*'drawn'",
+        'layer { name: "drawn" type: "Drawn" bottom: "data" top: "x" } ' + FC,
+        r"Unknown layer type: Drawn .*'drawn'",
+    ),
+    "stochastic": (
+        'layer { name: "odd" type: "Pooling" bottom: "data" top: "x" pooling_param '
+        "{ pool: STOCHASTIC kernel_size: 2 } } " + FC,
+        "layer 'odd' cannot be exported to ONNX: it is a stochastic pooling",
+    ),
+    "places": (
+        'layer { name: "odd" type: "Pooling" bottom: "data" top: "x" top: "places" pooling_param '
+        '{ kernel_size: 2 } } layer { name: "s" type: "Silence" bottom: "places" } ' + FC,
+        "layer 'odd' cannot be exported to ONNX: it is a pooling with a second top",
+    ),
+    "channels": (
+        'layer { name: "odd" type: "Convolution" bottom: "data" top: "x" convolution_param '
+        "{ num_output: 2 kernel_size: 2 axis: 2 } } " + FC,
+        "layer 'odd' cannot be exported to ONNX: it is a convolution whose channels are not axis 1",
     ),
     "batch": (
         'layer { name: "mix" type: "Softmax" bottom: "data" top: "x" softmax_param { axis: 0 } } '
@@ -555,6 +570,23 @@ BAD_NETS = {
         "must depend on one input blob, .* and depends on: 'data', 'e'",
     ),
 }  # fmt: skip
+
+
+def test_a_kernel_larger_than_its_image_sees_zeros_behind_it(tmp_path: Path) -> None:
+    """By less than a stride, as Caffe allows."""
+    prototxt = tmp_path / "net.prototxt"
+    prototxt.write_text(
+        INPUT
+        + 'layer { name: "c" type: "Convolution" bottom: "data" top: "x" convolution_param '
+        + "{ num_output: 4 kernel_size: 8 stride: 3 } } "
+        + FC
+    )
+    net = learned_net(prototxt)
+    export.export(request(prototxt))
+    images = np.random.default_rng(0).normal(size=(1, 2, 6, 6)).astype(np.float32)
+    expected = net.forward(data=images)["scores"]
+    found = predict(tmp_path / "net.onnx", images)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", BAD_NETS)

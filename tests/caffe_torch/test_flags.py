@@ -24,6 +24,19 @@ def test_integers(value: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"), [("010", 10), ("0x1F", 31), ("-0x1f", -31), (" +7", 7), ("-0", 0)]
+)
+def test_integers_are_decimal_or_hexadecimal(text: str, value: int) -> None:
+    assert parse(["-level", text])[0].level == value
+
+
+@pytest.mark.parametrize("text", ["", "1_0", "0b1", "0o7", "1.0", "1e3", "0x", "١", "2147483648"])
+def test_what_is_no_int32(text: str) -> None:
+    with pytest.raises(FlagError, match="illegal value"):
+        parse([f"-level={text}"])
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["-solverr", "x"], "unknown command line flag 'solverr'"),

@@ -33,6 +33,30 @@ def test_prefix_is_glogs(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(pattern, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(("level", "left"), [(0, "IWEF"), (1, "WEF"), (2, "EF"), (9, "F")])
+def test_the_minimum_level(
+    level: int, left: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    log.set_minimum_level(level)
+    for write in (log.info, log.warning, log.error):
+        write("net.cpp:1", "x")
+    log.fatal(FatalError("net.cpp:1", "x"))
+    lines = capsys.readouterr().err.splitlines()
+    assert "".join(line[0] for line in lines if "net.cpp" in line) == left
+
+
+@pytest.mark.parametrize("character", ["a", "é", "🙂"])
+def test_a_long_message_is_cut_where_glog_cuts_it(
+    character: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To 29,998 bytes with its prefix, or a few less rather than half a character."""
+    log.info("net.cpp:53", character * 40_000)
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert 0 <= 29_998 - len(line.encode()) < len(character.encode())
+    assert line.endswith(character)
+
+
 @given(
     st.builds(
         caffe_pb2.SolverParameter,

@@ -13,6 +13,9 @@ import prototxt_gen.caffe_pb2 as caffe_pb2
 import pytest
 from numpy.typing import NDArray
 
+from tests.conformance.commands import Command, Embedded, Run
+from tests.conformance.commands import run_real as run_real_caffe
+
 Arrays = Mapping[str, NDArray[np.float32]]
 ENVIRONMENT = {**os.environ, "GLOG_logtostderr": "1", "OMP_NUM_THREADS": "1"}
 
@@ -91,6 +94,24 @@ def run_real(real_caffe: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return subprocess.run(
             command, env=ENVIRONMENT, cwd=cwd, capture_output=True, text=True, check=False
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """Run the embedded command in a fork of one process: (arguments, cwd) → the run."""
+    command = Embedded(tmp_path_factory.mktemp("embedded"))
+    yield command
+    command.close()
+
+
+@pytest.fixture(scope="session")
+def real(real_caffe: Path) -> Command:
+    """Run real Caffe's command: (arguments, cwd) → the run."""
+
+    def run(*arguments: str, cwd: Path) -> Run:
+        return run_real_caffe(real_caffe, *arguments, cwd=cwd)
 
     return run
 

@@ -3,11 +3,12 @@
 It serves jobs, one a line of standard input, each a JSON list, and answers `done` to each:
 
     ["net", CWD, NET.prototxt, IN.npz, OUT.npz, PHASE]
+    ["forward", …] the same without the backward pass
     ["solve", CWD, SOLVER.prototxt, IN.npz, OUT.npz, ITERATIONS, RESUME.solverstate or ""]
 
 IN holds `param/<layer>/<i>`, `blob/<name>` (values) and `diff/<name>` (top gradients); OUT holds
-what was computed under the same names, and `pdiff/<layer>/<i>`. `solve` adds `losses`, and
-snapshots at the end.
+what was computed under the same names, and `pdiff/<layer>/<i>`. `solve` adds `losses` and the
+`rates` of the iterations, and snapshots at the end.
 """
 
 import json
@@ -33,7 +34,7 @@ def get_params(net, out):
             out[f"pdiff/{layer}/{i}"] = blob.diff.copy()
 
 
-def run_net(prototxt, given, phase):
+def run_net(prototxt, given, phase, backward=True):
     net = caffe.Net(prototxt, getattr(caffe, phase))
     set_params(net, given)
     for key in given.files:
@@ -42,6 +43,8 @@ def run_net(prototxt, given, phase):
             net.blobs[name].data[...] = given[key]
     net.forward()
     out = {"blob/" + name: blob.data.copy() for name, blob in net.blobs.items()}
+    if not backward:
+        return out
     for key in given.files:
         kind, _, name = key.partition("/")
         if kind == "diff":
@@ -58,12 +61,13 @@ def run_solver(prototxt, given, iterations, resume):
         solver.restore(resume)
     else:
         set_params(solver.net, given)
-    losses = []
+    losses, rates = [], []
     for _ in range(iterations):
+        rates.append(solver.lr)
         solver.step(1)
         losses.append(float(solver.net.blobs["loss"].data))
     solver.snapshot()
-    out = {"losses": np.array(losses)}
+    out = {"losses": np.array(losses), "rates": np.array(rates)}
     get_params(solver.net, out)
     return out
 
@@ -74,8 +78,8 @@ def main():
         mode, folder, prototxt, source, target, argument = json.loads(line)[:6]
         os.chdir(folder)
         given = np.load(source)
-        if mode == "net":
-            out = run_net(prototxt, given, argument)
+        if mode in ("net", "forward"):
+            out = run_net(prototxt, given, argument, mode == "net")
         else:
             out = run_solver(prototxt, given, int(argument), json.loads(line)[6])
         np.savez(target, **out)

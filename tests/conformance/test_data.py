@@ -89,8 +89,12 @@ def test_both_see_the_pixels_of_an_lmdb(
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("per_file", [None, 150, 37])
-def test_real_caffe_sees_the_pixels_of_hdf5_files(
-    per_file: int | None, dtype: str, tmp_path: Path, pycaffe_run: PycaffeRun
+def test_both_see_the_pixels_of_hdf5_files(
+    per_file: int | None,
+    dtype: str,
+    tmp_path: Path,
+    pycaffe_run: PycaffeRun,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A batch goes through all files, in order, and on from the first again."""
     images, labels = examples(150, (3, 5, 7), dtype)
@@ -98,23 +102,25 @@ def test_real_caffe_sees_the_pixels_of_hdf5_files(
     write_hdf5(tmp_path, "train", pieces, records_per_file=per_file)
     source = HDF5.format(source="train.txt", batch=170)
     layer = LAYER.format(source=source, transform="")
-    data, label = seen_by_real_caffe(pycaffe_run, tmp_path, layer)
-    assert np.array_equal(data, np.concatenate([images, images[:20]]).astype(np.float32))
-    assert label.shape == (170,)
-    assert np.array_equal(label, np.concatenate([labels, labels[:20]]))
+    real = seen_by_real_caffe(pycaffe_run, tmp_path, layer)
+    for data, label in (real, seen_by_ours(monkeypatch, tmp_path)):
+        assert np.array_equal(data, np.concatenate([images, images[:20]]).astype(np.float32))
+        assert label.shape == (170,)
+        assert np.array_equal(label, np.concatenate([labels, labels[:20]]))
 
 
-def test_with_a_prefix_real_caffe_finds_hdf5_files_from_elsewhere(
-    tmp_path: Path, pycaffe_run: PycaffeRun
+def test_with_a_prefix_both_find_hdf5_files_from_elsewhere(
+    tmp_path: Path, pycaffe_run: PycaffeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, labels = examples(9, (1, 2, 3), "uint8")
     (tmp_path / "set").mkdir()
     write_hdf5(tmp_path / "set", "val", [(images, labels)], records_per_file=4, prefix="set/")
     source = HDF5.format(source="set/val.txt", batch=9)
     layer = LAYER.format(source=source, transform="")
-    data, label = seen_by_real_caffe(pycaffe_run, tmp_path, layer)
-    assert np.array_equal(data, images.astype(np.float32))
-    assert np.array_equal(label, labels)
+    real = seen_by_real_caffe(pycaffe_run, tmp_path, layer)
+    for data, label in (real, seen_by_ours(monkeypatch, tmp_path)):
+        assert np.array_equal(data, images.astype(np.float32))
+        assert np.array_equal(label, labels)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -199,6 +205,7 @@ def softmax_regression(steps: int) -> list[float]:
         ("run_real", "hdf5"),
         ("run_ours", "uint8"),
         ("run_ours", "float32"),
+        ("run_ours", "hdf5"),
     ],
 )
 def test_training_from_every_written_form_is_the_equations(

@@ -1,15 +1,13 @@
 """How nets are built: our log beside real Caffe's, line for line, on nets with odd corners."""
 
-import re
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.conformance
+from tests.conformance.commands import Command, Run
+from tests.conformance.logs.normalize import read
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+pytestmark = pytest.mark.conformance
 
 X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 6 } } }\n'
 LABEL = 'layer { name: "n" type: "Input" top: "n" input_param { shape { dim: 2 } } }\n'
@@ -102,17 +100,15 @@ NETS = {
 }  # fmt: skip
 
 
-def _masked(log: str) -> list[str]:
-    """The lines up to the first pass, without time, process, and what only we say."""
-    built = log.split("Performing Forward")[0]
-    lines = [re.sub(r"^([IWEF])\d{4} [\d:.]+ +\d+ ", r"\1 ", line) for line in built.splitlines()]
-    return [line for line in lines if "Engine: caffe_torch" not in line]
+def _built(run: Run) -> list[str]:
+    """The lines up to the first pass."""
+    return read(run.log.partition("Performing Forward")[0]).lines
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_net_log(name: str, tmp_path: Path, run_ours: Command, run_real: Command) -> None:
+def test_net_log(name: str, tmp_path: Path, embedded: Command, real: Command) -> None:
     (tmp_path / "net.prototxt").write_text(NETS[name], encoding="utf-8")
     arguments = ("time", "-model", "net.prototxt", "-iterations", "1", "-stage", "t,u")
-    ours, real = run_ours(*arguments, cwd=tmp_path), run_real(*arguments, cwd=tmp_path)
-    assert _masked(ours.stderr) == _masked(real.stderr)
-    assert ours.returncode == real.returncode == 0, ours.stderr[-1000:]
+    ours, theirs = embedded(*arguments, cwd=tmp_path), real(*arguments, cwd=tmp_path)
+    assert _built(ours) == _built(theirs)
+    assert ours.status == theirs.status == 0, ours.log[-1000:]

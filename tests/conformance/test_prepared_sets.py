@@ -15,6 +15,7 @@ import pytest
 import scipy.io
 from numpy.typing import NDArray
 
+from caffe_torch.net import Net
 from data_prep.datasets import locate, locate_files
 from data_prep.lmdb_writer import read_lmdb
 from data_prep.manifest import Manifest
@@ -180,7 +181,11 @@ def mean_image(path: Path) -> Floats:
 
 
 def test_hdf5_files_and_a_border(
-    tmp_path: Path, pycaffe_run: PycaffeRun, run_real: Command, run_ours: Command
+    tmp_path: Path,
+    pycaffe_run: PycaffeRun,
+    run_real: Command,
+    run_ours: Command,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`--hdf5 --pad 5` on original pixels: both forms as they are read, with the means they need.
 
@@ -199,6 +204,9 @@ def test_hdf5_files_and_a_border(
     for part, images in (("train", train), ("val", val)):
         layer = HDF5.format(source=f"{part}.txt", batch=100, more="")
         assert np.array_equal(seen(pycaffe_run, folder, layer), images)
+        monkeypatch.chdir(folder)
+        ours = Net.from_file("data.prototxt", caffe_pb2.TEST).forward()["data"]
+        assert np.array_equal(ours, images)
 
     inner = (..., slice(5, -5), slice(5, -5))
     padded, plain = (mean_image(folder / f"{name}.binaryproto") for name in ("mean_padded", "mean"))
@@ -221,4 +229,5 @@ def test_hdf5_files_and_a_border(
         HDF5.format(source=f"{part}.txt", batch=20, more=f"include {{ phase: {phase} }}")
         for part, phase, _ in sets
     ]
-    train_in(folder, run_real, *hdf5, manifest.classes)
+    for run in (run_real, run_ours):
+        train_in(folder, run, *hdf5, manifest.classes)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from caffe_torch import flags
+from caffe_torch import flags, scripts
 from data_prep import cifar, svhn
 from docs import command_reference as reference
 from reproduce.experiments.load import experiment_path, load_experiment
@@ -106,6 +106,9 @@ def words_of_click(words: list[str], *, whole: bool) -> None:
 def words_of_caffe(words: list[str]) -> None:
     """A command of the embedded caffe, and flags that it knows."""
     assert words[1] in reference.caffe_torch_commands() or words[1].startswith("-")
+    if words[1] == "python":
+        assert all(word in scripts.USAGE for word in words[2:] if word.startswith("-"))
+        return
     flags.parse([word for word in words[1:] if word != "…"])
 
 

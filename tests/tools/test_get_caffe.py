@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     reason="the script needs x86-64 Linux with Debian's keyring",
 )
 
-# apt-get: `update` fails if FAKE_FAIL names it; `install` and `download` leave one package.
+# apt-get: a call fails if it has the word in FAKE_FAIL; `install` and `download` leave a package.
 APT = """#!/bin/sh
 echo "$*" >>"$FAKE_LOG"
 case " $* " in *" $FAKE_FAIL "*) echo "E: failed" >&2; exit 100;; esac
@@ -29,11 +29,21 @@ for word; do
 done
 case " $* " in
 *" install "*) : >"$cache/archives/caffe.deb";;
+*" caffe-doc/bullseye "*) : >caffe-doc_1.0_all.deb;;
 *" download "*) : >libopenblas0.deb;;
 esac
 """
-# dpkg: every package unpacks to a loader that tells how it was started.
+# dpkg: caffe-doc unpacks to two nets, one of them gzipped, and a web page; every other package
+# to a loader that tells how it was started.
 DPKG = """#!/bin/sh
+case $2 in *caffe-doc*)
+  doc=$3/usr/share/doc/caffe-doc
+  mkdir -p "$doc/examples/mnist" "$doc/models/big" "$doc/html"
+  echo 'name: "LeNet"' >"$doc/examples/mnist/lenet.prototxt"
+  echo 'name: "Big"' | gzip >"$doc/models/big/deploy.prototxt.gz"
+  : >"$doc/html/index.html"
+  exit;;
+esac
 lib=$3/lib/x86_64-linux-gnu
 mkdir -p "$lib"
 cat >"$lib/ld-linux-x86-64.so.2" <<'LOADER'
@@ -198,7 +208,58 @@ def test_a_folder_that_is_no_caffe_is_not_overwritten(machine: Machine) -> None:
     assert (machine.folder / "prefix" / "thesis.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("step", ["update", "install", "download"])
+EXAMPLES = {"examples/mnist/lenet.prototxt": "LeNet", "models/big/deploy.prototxt": "Big"}
+
+
+def _examples(prefix: Path) -> dict[str, str]:
+    """The files below the prefix's caffe-doc, with the name of the net in each."""
+    folder = prefix / "usr" / "share" / "doc" / "caffe-doc"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text().split('"')[1] for path in files}
+
+
+def test_caffes_example_nets_are_unpacked_as_text_and_nothing_else_of_them(
+    machine: Machine,
+) -> None:
+    machine.run("prefix", DEBIAN_MIRROR="http://m")
+    assert _examples(machine.folder / "prefix") == EXAMPLES
+
+
+@pytest.fixture
+def old_prefix(machine: Machine) -> Path:
+    """A prefix as the script left it before it fetched the example nets."""
+    machine.run("prefix", DEBIAN_MIRROR="http://m")
+    shutil.rmtree(machine.folder / "prefix" / "usr")
+    machine.log.unlink()
+    return machine.folder / "prefix"
+
+
+def test_a_prefix_without_the_example_nets_gets_them_alone(
+    machine: Machine, old_prefix: Path
+) -> None:
+    result = machine.run("prefix", DEBIAN_MIRROR="http://m")
+    assert result.returncode == 0, result.stderr
+    assert _examples(old_prefix) == EXAMPLES
+    assert " install " not in machine.log.read_text()
+    assert "already" in machine.run("prefix", DEBIAN_MIRROR="http://m").stdout
+    assert not list(machine.folder.glob("prefix.*"))
+
+
+@pytest.mark.parametrize("fault", ["update", "caffe-doc/bullseye", "no mirror"])
+def test_a_working_caffe_is_no_failure_where_the_example_nets_cannot_be_had(
+    machine: Machine, old_prefix: Path, fault: str
+) -> None:
+    """`make test` without a network goes on with the Caffe that is there."""
+    mirror = {} if fault == "no mirror" else {"DEBIAN_MIRROR": "http://m"}
+    result = machine.run("prefix", FAKE_FAIL=fault, **mirror)
+    assert result.returncode == 0
+    assert "but not Caffe's example nets" in result.stdout
+    assert result.stderr.splitlines()[-1].startswith("get_caffe: ")
+    assert _examples(old_prefix) == {}
+    assert not list(machine.folder.glob("prefix.*"))
+
+
+@pytest.mark.parametrize("step", ["update", "install", "download", "caffe-doc/bullseye"])
 def test_a_failed_step_leaves_nothing_behind(machine: Machine, step: str) -> None:
     (machine.folder / "there").mkdir()
     result = machine.run("there/prefix", DEBIAN_MIRROR="http://m", FAKE_FAIL=step)

@@ -1,8 +1,6 @@
-"""Two small tasks, the nets that learn them, and what a run of a `caffe` command left."""
+"""Two small tasks, the nets that learn them, and the models that a run left."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
@@ -13,28 +11,6 @@ from numpy.typing import NDArray
 from caffe_torch.blob import from_proto, to_proto
 
 Array = NDArray[np.float32]
-_PREFIX = r"\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] "
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished command: its exit status, its log, and the folder that it ran in."""
-
-    status: int
-    log: str
-    folder: Path
-
-    def said(self, pattern: str, levels: str = "IWEF") -> list[str]:
-        """What the pattern's group is in each line of these levels that it matches wholly."""
-        return re.findall(rf"^[{levels}]{_PREFIX}{pattern} *$", self.log, re.M)
-
-    @property
-    def accuracies(self) -> list[float]:
-        return [float(x) for x in self.said(r" +Test net output #\d+: accuracy = (\S+)")]
-
-
-Command = Callable[..., Run]
-Both = Callable[..., tuple[Run, Run]]
 
 
 def read_model(path: Path) -> dict[str, Array]:

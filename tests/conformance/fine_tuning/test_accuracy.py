@@ -10,12 +10,11 @@ from prototxt_gen.net import DataSource, NetStyle, net_text
 from prototxt_gen.notation import parse
 from prototxt_gen.prediction_net import prediction_net_text
 from reproduce.results.prediction_log import read_scores
+from tests.conformance.commands import Both, Command
 from tests.conformance.fine_tuning.tasks import (
     MIXTURES,
     PATTERNS,
     SMOOTH,
-    Both,
-    Command,
     tuned_net,
     write_lmdb,
 )

@@ -7,12 +7,12 @@ import prototxt_gen.caffe_pb2 as caffe_pb2
 import pytest
 
 from caffe_torch.blob import from_proto
+from tests.conformance.commands import Both
 from tests.conformance.fine_tuning.tasks import (
     CONSTANT,
     FROZEN,
     PRETRAINED,
     Array,
-    Both,
     read_model,
     tuned_net,
     write_model,

@@ -9,12 +9,10 @@ import numpy as np
 import prototxt_gen.caffe_pb2 as caffe_pb2
 import pytest
 
+from tests.conformance.commands import Both, Run
 from tests.conformance.fine_tuning.tasks import (
     PRETRAINED,
     SMOOTH,
-    Both,
-    Command,
-    Run,
     read_model,
     write_model,
 )
@@ -171,12 +169,17 @@ def test_scoring_ignores_unmatched_layers(models: Path, both: Both) -> None:
     assert ours.said(NOTES) == real.said(NOTES) == ["Ignoring source layer scores"]
 
 
-def test_hdf5_weights_are_refused(work: Path, embedded: Command, tmp_path: Path) -> None:
-    """Whatever the file is called. Real Caffe reads them."""
-    with h5py.File(tmp_path / "model.caffemodel", "w") as file:
-        file.create_group("data")
-    (tmp_path / "patterns_lmdb").symlink_to(work / "patterns_lmdb")
-    (tmp_path / "net.prototxt").write_text(SMOOTH)
-    run = embedded(*SCORE, "model.caffemodel", cwd=tmp_path)
-    assert run.status == -signal.SIGABRT
-    assert re.match("model.caffemodel is an HDF5 model: .* BINARYPROTO", run.said("(.*)", "F")[0])
+def test_hdf5_weights_are_read_whatever_the_file_is_called(models: Path, both: Both) -> None:
+    """The format is told by the content: the same scores as from the model that they came from."""
+    with h5py.File(models / "renamed.caffemodel", "w") as file:
+        for key, values in read_model(models / PRETRAINED).items():
+            file[f"data/{key}"] = values
+    runs = [
+        run
+        for weights in ("renamed.caffemodel", PRETRAINED)
+        for run in both(*SCORE, weights, "-iterations", "2", net=SMOOTH)
+    ]
+    scores = [[float(x) for x in run.said(r"Batch \d+, \w+ = (\S+)")] for run in runs]
+    assert [run.status for run in runs] == [0, 0, 0, 0]
+    assert len(scores[0]) == 4
+    np.testing.assert_allclose(scores, np.broadcast_to(scores[3], (4, 4)), rtol=1e-4)

@@ -1,0 +1,33 @@
+"""The documentation's table says what the tests of this folder judged, no more and no less."""
+
+import pytest
+import torch
+
+from caffe_torch.layers import Layer
+from tests.conformance.layers.conftest import PAGE
+from tests.conformance.layers.judge import REAL
+from tests.conformance.layers.record import Record, published_rows
+
+pytestmark = pytest.mark.conformance
+
+
+def test_every_layer_has_a_row() -> None:
+    assert set(published_rows(PAGE)) == set(Layer.registry)
+
+
+def test_the_rows_are_what_this_session_judged(record: Record) -> None:
+    """Whatever was judged before this test, here the whole folder or a part, stands there."""
+    rows = published_rows(PAGE)
+    for layer in record.counts:
+        published = [cell.strip() for cell in rows[layer].split("|")[2:5]]
+        for which, cell in zip(("forward", "backward", "GPU"), published, strict=True):
+            judged = record.oracles(layer, which)
+            assert judged <= set(cell.split("; ")) or which == "GPU", f"{layer}, {which}: {judged}"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_every_judged_layer_was_also_run_on_the_gpu(record: Record) -> None:
+    """Each case that the judge compared with real Caffe ran on the GPU too."""
+    for layer in record.counts:
+        if record.oracles(layer, "backward") & {REAL}:
+            assert record.oracles(layer, "GPU"), layer
