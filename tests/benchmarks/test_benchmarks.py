@@ -73,18 +73,43 @@ def test_a_script_that_cannot_be_loaded_is_named_in_one_line(tmp_path: Path) -> 
     assert re.fullmatch(r"PARSE_LOG=\S+none\.py cannot be loaded .*\n", done.stderr)
 
 
-def test_caffe_training_without_real_caffe(tmp_path: Path) -> None:
+ENGINE = ("--nets", "i", "--batch", "2", "--iterations", "2", "--threads", "1", "--matrix", "64")
+
+
+def test_engine_without_real_caffe(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    sizes = ("--batch", "2", "--iterations", "2", "--threads", "1")
-    (plain,) = measured("caffe_training", *sizes, CAFFE_PREFIX=str(tmp_path))
+    (plain,) = measured("engine", *ENGINE, CAFFE_PREFIX=str(tmp_path))
     assert set(plain["medians"]) == {"caffe-torch", "plain PyTorch"}
     for variant, seconds in plain["medians"].items():
         assert plain["details"][f"images/s, {variant}"] == pytest.approx(4 / seconds)
+        assert plain["details"][f"peak MB, {variant}"] > 50
+        assert plain["details"][f"seconds to the first iteration, {variant}"] > 0
+
+
+def test_engine_trains_several_at_once_and_adds_their_rates_up(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    sizes = (*ENGINE, "--at-once", "2")
+    (plain,) = measured("engine", *sizes, CAFFE_PREFIX=str(tmp_path))
+    for variant, seconds in plain["medians"].items():
+        assert plain["details"][f"images/s, {variant}"] == pytest.approx(8 / seconds)
 
 
 @pytest.mark.conformance
-def test_caffe_training_beside_real_caffe(caffe_prefix: Path) -> None:
+def test_engine_beside_real_caffe(caffe_prefix: Path) -> None:
     pytest.importorskip("torch")
-    sizes = ("--batch", "2", "--iterations", "2", "--threads", "1")
-    found = measured("caffe_training", *sizes, CAFFE_PREFIX=str(caffe_prefix.resolve()))
+    found = measured("engine", *ENGINE, CAFFE_PREFIX=str(caffe_prefix.resolve()))
     assert {c["ratio_of"].split(" / ")[0] for c in found} == {"plain PyTorch", "real Caffe"}
+
+
+def test_engine_counts_the_flop_of_training_as_published(reference: Path) -> None:
+    """The GFLOP per image that the reference states for the three nets."""
+    facts = (reference / "caffe-facts.md").read_text(encoding="utf-8")
+    stated = re.search(r"Training GFLOP per image: i (\S+), ii (\S+), iii (\S+?)\. ", facts)
+    assert stated
+    code = "import engine_runs; print(*(n.training_flop for n in engine_runs.NETS.values()))"
+    environment = {**os.environ, "PYTHONPATH": f"{BENCHMARKS}:{BENCHMARKS.parent}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    for ours, theirs in zip(done.stdout.split(), stated.groups(), strict=True):
+        assert float(ours) / 1e9 == pytest.approx(float(theirs), rel=2e-3)
