@@ -184,10 +184,10 @@ def train(values: Flags) -> None:
     import torch
 
     from caffe_torch.options import Options
-    from caffe_torch.runtime import Runtime, keep_freed_memory
+    from caffe_torch.runtime import Runtime, prepare_process
     from caffe_torch.solver import Solver
 
-    keep_freed_memory()
+    prepare_process()
     device = param.device_id if gpu else None
     runtime = Runtime.create(param.random_seed, device, values.precision)
     _log_device(197, runtime, torch.get_num_threads())
@@ -213,9 +213,9 @@ def _build(values: Flags, phase: int, weights: str | None, line_gpu: int, line_c
     import torch
 
     from caffe_torch.net import Net
-    from caffe_torch.runtime import Runtime, keep_freed_memory
+    from caffe_torch.runtime import Runtime, prepare_process
 
-    keep_freed_memory()
+    prepare_process()
     runtime = Runtime.create(gpu=gpu, precision=values.precision)
     _log_device(line_cpu, runtime, torch.get_num_threads())
     stages = _stages(values.stage)

@@ -1,6 +1,7 @@
 """Where a net computes and what its random numbers come from."""
 
 import ctypes
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -63,7 +64,29 @@ class Runtime:
         return cls(device, np.random.default_rng(sequence), dropout, precision)
 
 
-def keep_freed_memory() -> None:
+THREADS = "CAFFE_TORCH_THREADS"
+
+
+def prepare_process() -> None:
+    """Once in a process that trains or tests: its number of threads, and freed memory kept.
+
+    CAFFE_TORCH_THREADS says how many threads compute; without it PyTorch decides (OMP_NUM_THREADS,
+    else one a core). Several processes of one machine want a share of the cores each.
+
+    Raises:
+        FatalError: CAFFE_TORCH_THREADS is no positive number.
+    """
+    asked = os.environ.get(THREADS, "")
+    if asked:
+        if not (asked.isascii() and asked.isdigit() and 0 < int(asked) < 1 << 16):
+            raise FatalError(
+                "common.cpp:60", f"{THREADS}={asked}: give a number of threads, 1 or more"
+            )
+        torch.set_num_threads(int(asked))
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
     """Ask glibc not to give freed blocks back to the system; other C libraries are left alone.
 
     A net frees and allocates the same large blobs every iteration, and without this every one of

@@ -4,7 +4,7 @@ import prototxt_gen.caffe_pb2 as _caffe_pb2
 
 from caffe_torch.layers import Layer as _EngineLayer
 from caffe_torch.log import FatalError
-from caffe_torch.runtime import keep_freed_memory
+from caffe_torch.runtime import prepare_process
 
 from . import classifier, io, net_spec, proto, pycaffe
 from .classifier import Classifier
@@ -37,7 +37,7 @@ from .solvers import (
 
 __version__ = "1.0.0"
 
-keep_freed_memory()
+prepare_process()
 
 TRAIN = int(_caffe_pb2.TRAIN)
 TEST = int(_caffe_pb2.TEST)
