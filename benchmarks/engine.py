@@ -77,7 +77,7 @@ class Utilization:
 
 def variants_here(args: argparse.Namespace) -> list[str]:
     """Which variants can run; what cannot is told on stderr."""
-    if args.gpu is not None or set(args.precision) - {"fp32"}:
+    if args.gpu is not None:
         return [EMBEDDED, PLAIN]
     if real_caffe() is None:
         print("no real Caffe here: that variant is left out (make caffe)", file=sys.stderr)
@@ -108,7 +108,7 @@ def compare(name: str, precision: str, at_once: int, args: argparse.Namespace) -
             busy.setdefault(variant, []).append(utilization.highest)
             return at_once / sum(1 / one.seconds for one in done)  # rates add up
 
-        names = variants_here(args) if precision == "fp32" else [EMBEDDED, PLAIN]
+        names = variants_here(args)  # real Caffe computes in fp32, whatever stands beside it
         measured = interleave({v: (lambda v=v: seconds(v)) for v in names}, args.runs)
     device = "cpu" if args.gpu is None else f"cuda:{args.gpu}"
     peak = matmul_peak(device, precision, args.threads, args.matrix)

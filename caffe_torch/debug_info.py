@@ -38,7 +38,7 @@ def log_backward(net: "Net", node: Node) -> None:
             )
     specs = layer.param.param
     for i, blob in enumerate(layer.blobs):
-        if i >= len(specs) or specs[i].lr_mult != 0:
+        if net.force_backward or i >= len(specs) or specs[i].lr_mult != 0:
             mean = _mean_magnitude(blob.gradient)
             info("net.cpp:632", f"    [Backward] Layer {layer.name}, param blob {i} diff: {mean}")
 

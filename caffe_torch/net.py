@@ -25,6 +25,7 @@ class Net(NetWeights):
         inputs, outputs: names of blobs that the caller fills, and that no layer reads.
         learned: the parameters a solver updates, in Caffe's order.
         debug_info: whether to log mean magnitudes of values and gradients, layer by layer.
+        force_backward: whether gradients go back to the inputs.
 
     Args:
         param: the net; its `state` says phase, level and stages.
@@ -46,7 +47,7 @@ class Net(NetWeights):
         self.learned = graph.learned
         self.debug_info = bool(param.debug_info)
         self._loss_weights = graph.loss_weights
-        self._force_backward = graph.force_backward
+        self.force_backward = graph.force_backward
         self._steps: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self._shapes: dict[int, list[Shape]] = {}
         for name in self._loss_weights:
@@ -252,7 +253,7 @@ class Net(NetWeights):
     def _run_input(self, node: Node) -> None:
         for name in node.tops:
             blob = self.blobs[name]
-            if self._force_backward:
+            if self.force_backward:
                 blob.tensor = blob.tensor.detach().requires_grad_()
 
     def forward_only(self) -> None:

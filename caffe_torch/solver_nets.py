@@ -48,14 +48,14 @@ def train_net(param: Any) -> Any:
 
 
 def test_nets(param: Any) -> list[tuple[str, Any]]:
-    """The test nets: of each, the field that names it, and that field's value.
+    """The test nets: of each, what names it, and its NetParameter, read and brought up to date.
 
     First those of test_net_param, then of test_net; for test_iter values left over, the net
-    that is also the training net.
+    that is also the training net. All are read before the first is made.
 
     Raises:
-        FatalError: their number is not that of test_iter or test_state, or there is no
-            test_interval.
+        FatalError: their number is not that of test_iter or test_state, there is no
+            test_interval, or a file is missing or wrong.
     """
     sources: list[tuple[str, Any]] = [("test_net_param", net) for net in param.test_net_param]
     sources += [("test_net file", path) for path in param.test_net]
@@ -84,22 +84,17 @@ def test_nets(param: Any) -> list[tuple[str, Any]]:
             f"Check failed: param_.test_interval() > 0 ({param.test_interval} vs. 0) (there is a "
             "test net: set test_interval)",
         )
-    return sources
+    return [
+        (kind, _copy(value))
+        if kind.endswith("param")
+        else (f"{kind}: {value}", upgrade.read_net(value))
+        for kind, value in sources
+    ]
 
 
-def test_net(param: Any, index: int, kind: str, value: Any) -> Any:
-    """The NetParameter of one of `test_nets`, in phase TEST and its test_state.
-
-    Raises:
-        FatalError: its file is missing or wrong.
-    """
-    where = f"Creating test net (#{index}) specified by {kind}"
-    if kind.endswith("param"):
-        info("solver.cpp:190", where)
-        net = _copy(value)
-    else:
-        info("solver.cpp:190", f"{where}: {value}")
-        net = upgrade.read_net(value)
+def test_net(param: Any, index: int, source: str, net: Any) -> Any:
+    """One of `test_nets`, in phase TEST and its test_state."""
+    info("solver.cpp:190", f"Creating test net (#{index}) specified by {source}")
     net.state.phase = caffe_pb2.TEST
     if param.test_state:
         net.state.MergeFrom(param.test_state[index])

@@ -83,8 +83,8 @@ class _Memory:
 def cache_bytes() -> int:
     """How much the data sets of this process may keep in memory.
 
-    CAFFE_TORCH_CACHE_MB mebibytes (0: nothing); without it 1 GiB, but no more than a quarter of
-    the memory that is available now.
+    CAFFE_TORCH_CACHE_MB mebibytes (0: nothing); without it 1 GiB, but no more than an eighth of
+    the machine's memory.
 
     Raises:
         FatalError: the variable is not a whole number.
@@ -94,9 +94,7 @@ def cache_bytes() -> int:
         return int(text) << 20
     if text:
         raise FatalError("feed.py:1", f"{CACHE} is a whole number of mebibytes, not {text!r}")
-    import psutil  # here, as a net without data layers starts sooner
-
-    return min(_DEFAULT_CACHE, int(psutil.virtual_memory().available) // 4)
+    return min(_DEFAULT_CACHE, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
 
 
 class Feed(Iterator[Batch]):

@@ -105,3 +105,39 @@ def test_log(
     np.testing.assert_allclose(our_numbers, their_numbers, rtol=1e-4, atol=1e-9)
     assert sum("Testing net" in line for line in theirs) == tests
     assert any("All net params" in line for line in theirs) == ("debug_info" in case)
+
+
+OLD_BATCH_NORM = """
+name: "old" force_backward: true
+layer { name: "data" type: "Data" top: "data" top: "label" transform_param { scale: 0.004 }
+  data_param { source: "%s" batch_size: 32 backend: LMDB } }
+layer { name: "norm" type: "BatchNorm" bottom: "data" top: "norm"
+  param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 } }
+layer { name: "fc" type: "InnerProduct" bottom: "norm" top: "fc" inner_product_param {
+  num_output: 10 weight_filler { type: "xavier" } } param { } param { lr_mult: 0 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+"""
+
+
+def test_all_nets_are_upgraded_before_the_first_test_net_is_made(
+    folder: Path, start: Callable[[str], Path], embedded: Command, real: Command
+) -> None:
+    """Line by line; and with force_backward, debug_info has frozen parameters' gradients too."""
+    for name in ("old.prototxt", "older.prototxt"):
+        (folder / name).write_text(OLD_BATCH_NORM % (folder / "train_lmdb"))
+    settings = (
+        f'{TESTED} display: 2 lr_policy: "step" debug_info: true '
+        'test_interval: 8 test_iter: 1 test_iter: 1 test_net: "older.prototxt"'
+    )
+    path = write_solver(folder, "upgraded", settings, "old.prototxt")
+    logs = []
+    for command in (embedded, real):
+        weights = str(start("old.prototxt"))
+        run = command("train", "-solver", str(path), "-weights", weights, cwd=folder)
+        assert run.status == 0, run.log[-2000:]
+        logs.append(log_lines(run.log, rf"{SAID}|upgrade_proto\.cpp"))
+    (ours, our_numbers), (theirs, their_numbers) = logs
+    assert ours == theirs
+    # BatchNorm's gradients are small differences of large sums.
+    np.testing.assert_allclose(our_numbers, their_numbers, rtol=1e-3, atol=1e-9)
+    assert sum("upgrade batch norm" in line for line in theirs) >= 3
