@@ -14,7 +14,8 @@ says why, and names the tests:
 - Fatal lines: each says more than Caffe's (which layer, what to do), without a C++ stack trace.
 - First speed: 0, where Caffe prints an uninitialized number.
 - Wraps of the data: `Restarting data prefetching from start.` is logged when the batch that wraps
-  is consumed, so that a seed fixes the whole log; in Caffe another thread logs it earlier.
+  is consumed, so that a seed fixes the whole log; in Caffe another thread logs it earlier. `Waiting
+  for data` is never logged.
 - Layers in place: one in place on what its own gradient reads (Power, BNLL, Log, LRN, MVN), or on
   what that of the layer before it reads (Dropout behind ELU, …), gets the right gradient and one
   warning line; Caffe computes a wrong one, silently.
@@ -24,11 +25,13 @@ says why, and names the tests:
 - NaN under MAX pooling: spreads on a GPU; on the CPU it is passed over, as in Caffe.
 - Labels and indices: out of range, or labels that are no whole numbers, are a fatal error on the
   CPU, and CUDA's own error on a GPU; Caffe reads other memory.
-- Impossible geometry: `group: 0`, a dilation of 0 and a convolution without output are refused.
+- Impossible settings: `group: 0`, a dilation of 0, a convolution without output, `dropout_ratio: 1`
+  and `iter_size: 0` are refused; `engine: CUDNN` is taken on a CPU.
+- Windows of MAX pooling wholly outside: have no gradient; Caffe adds theirs to another channel's.
 - Snapshots: written under a temporary name and renamed, never half-written. A net with a `/` in a
   layer's name cannot be one in HDF5: refused at the start, where Caffe dies of the first.
 - Data sets: an LMDB is opened read-only and without a lock, so an unwritable folder will do;
-  damaged records are refused, which Caffe trains on or dies of. LevelDB is refused.
+  damaged records and caffemodels are refused, which Caffe takes or dies of. LevelDB is refused.
 - Missing: LSTM, LSTMUnit, RNN, WindowData, and Clip and Swish, which came after 1.0; layers written
   in Python outside of scripts; convolution over more than three axes.
 - GPUs: `--gpu` takes one id.

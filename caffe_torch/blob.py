@@ -1,5 +1,6 @@
 """A blob: one array of a net with its gradient, as pycaffe shows it."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,9 +117,23 @@ class Blob:
         self._gradient = value
 
     def reshape(self, *shape: int) -> None:
-        """Give the blob another shape; the values are zeros until the next forward pass."""
+        """Give the blob another shape: its first values stay in their order, zeros follow.
+
+        Raises:
+            TypeError: a dimension is no integer.
+            FatalError: no array can have the shape.
+        """
+        shape = tuple(operator.index(dim) for dim in shape)
+        check_shape(shape, f"(reshaping a blob of shape {shape_string(self._shape)})")
         if shape != self._shape:
-            self.__init__(shape, self._device)  # type: ignore[misc]
+            values = self.tensor.detach().flatten()[: count(shape)]
+            resized = torch.zeros(count(shape), device=self._device)
+            resized[: len(values)] = values
+            self._resize(resized.view(shape))
+
+    def _resize(self, values: torch.Tensor) -> None:
+        self.__init__(tuple(values.shape), self._device)  # type: ignore[misc]
+        self._tensor = self._shown = values
 
     def _on_host(self, part: str, tensor: torch.Tensor) -> Array:
         array: Array
@@ -153,6 +168,11 @@ class Parameter(Blob):
         self._host.pop("diff", None)
         self.tensor.grad = value
 
+    def _resize(self, values: torch.Tensor) -> None:
+        self.gradient = None
+        self._leaf.data = values
+        self._shape = tuple(values.shape)
+
     def make_contiguous(self) -> None:
         """Lay the values out row by row in memory."""
         self._leaf.data = self._leaf.data.contiguous()
@@ -172,6 +192,28 @@ def count(shape: Sequence[int]) -> int:
     for dim in shape:
         product *= dim
     return product
+
+
+def check_shape(shape: Sequence[int], where: str) -> None:
+    """Refuse a shape that no array can have.
+
+    Raises:
+        FatalError: a negative dimension, or more than 2³¹ − 1 values; it ends with `where`.
+    """
+    values = 1
+    for size in shape:
+        if size < 0:
+            raise FatalError("blob.cpp:32", f"Check failed: shape[i] >= 0 ({size} vs. 0)  {where}")
+        if values and size > _INT_MAX // values:
+            raise FatalError(
+                "blob.cpp:34",
+                f"Check failed: shape[i] <= 0x7fffffff / count_ ({size} vs. {_INT_MAX // values}) "
+                f"blob size exceeds INT_MAX {where}",
+            )
+        values *= size
+
+
+_INT_MAX = 0x7FFFFFFF
 
 
 def shape_string(shape: Sequence[int]) -> str:

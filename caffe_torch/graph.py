@@ -7,7 +7,7 @@ from typing import Any
 import prototxt_gen.caffe_pb2 as caffe_pb2
 
 from caffe_torch import prototext, wiring
-from caffe_torch.blob import Blob, Parameter, Shape, count, shape_string
+from caffe_torch.blob import Blob, Parameter, check_shape, count, shape_string
 from caffe_torch.layers import Context, Layer, create
 from caffe_torch.log import FatalError, info, number, warning
 from caffe_torch.runtime import Runtime
@@ -136,7 +136,8 @@ class Graph:
         tops = layer.reshape(shapes)
         info("net.cpp:124", f"Setting up {param.name}")
         for i, (top, shape) in enumerate(zip(node.tops, tops, strict=True)):
-            _check_shape(shape, layer.name, top)
+            made = shape_string(shape).split(" (")[0]
+            check_shape(shape, f"(top '{top}' of layer '{layer.name}', of shape {made})")
             if top in self.blobs and node.in_place and i == 0 and shape == self.blobs[top].shape:
                 pass
             else:
@@ -306,22 +307,3 @@ def _spoils(node: Node, before: Node) -> bool:
         return False
     signs = before.layer.type == "ReLU" and before.in_place and layer.type not in _SIGN_KEEPING
     return before.layer.saves_output or signs
-
-
-def _check_shape(shape: Shape, layer: str, top: str) -> None:
-    """Refuse a top that no array can have: a negative dimension, or more than 2³¹ − 1 values."""
-    where = f"(top '{top}' of layer '{layer}', of shape {shape_string(shape).split(' (')[0]})"
-    values = 1
-    for size in shape:
-        if size < 0:
-            raise FatalError("blob.cpp:32", f"Check failed: shape[i] >= 0 ({size} vs. 0)  {where}")
-        if values and size > _INT_MAX // values:
-            raise FatalError(
-                "blob.cpp:34",
-                f"Check failed: shape[i] <= 0x7fffffff / count_ ({size} vs. {_INT_MAX // values}) "
-                f"blob size exceeds INT_MAX {where}",
-            )
-        values *= size
-
-
-_INT_MAX = 0x7FFFFFFF

@@ -41,11 +41,11 @@ def error(where: str, message: str) -> None:
 
 
 def fatal(failure: FatalError) -> None:
-    """Log a fatal error as glog does; the caller ends the process."""
+    """Log a fatal error as glog does, without its stack trace; the caller ends the process."""
     for line in failure.preamble:
         print(line, file=sys.stderr)
     _write("F", failure.where, failure.message)
-    print("*** Check failure stack trace: ***", file=sys.stderr, flush=True)
+    sys.stderr.flush()
 
 
 def number(value: float) -> str:

@@ -146,7 +146,7 @@ def _shortest_float(value: float) -> str:
 
 
 def _unreadable(path: str, where: str, error: OSError) -> FatalError:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or not path:
         reason = f"File not found: {path}"
     else:
         reason = f"Cannot read {path}: {error.strerror}"

@@ -290,6 +290,8 @@ class Transformer:
         else:
             if values.ndim == 2:
                 values = values[None]
+            if values.ndim != 3:
+                raise ValueError("Mean shape invalid")
             if values.shape[0] != channels:
                 raise ValueError("Mean shape incompatible with input shape.")
             if values.shape[1:] != tuple(size):

@@ -1,5 +1,6 @@
 """Caffe's LeNet, its own prototxt and solver, on the real MNIST: both programs learn the same."""
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -29,7 +30,9 @@ def lenet(caffe_doc: Path, tmp_path: Path) -> Path:
         files = locate("mnist", Recipe(), data_dir=None, cache=CACHE)
         manifest = prepare(files, Recipe(), tmp_path)
     except DataError as error:
-        pytest.skip(f"MNIST cannot be fetched: {error}")
+        (pytest.fail if os.environ.get("REQUIRE_CAFFE") == "1" else pytest.skip)(
+            f"MNIST cannot be fetched: {error}"
+        )
     net = (caffe_doc / "examples/mnist/lenet_train_test.prototxt").read_text()
     solver = (caffe_doc / "examples/mnist/lenet_solver.prototxt").read_text()
     for part, base in (("train", "train_full"), ("test", "test")):

@@ -1,12 +1,14 @@
 """Pooling and SPP beside real Caffe; stochastic pooling, which it has on a GPU only, by itself."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import prototxt_gen.caffe_pb2 as caffe_pb2
 import pytest
 import torch
+from google.protobuf import text_format
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +52,20 @@ def test_pooling(judge: Judge, pool: str, params: str) -> None:
 
 def test_the_average_of_a_window_wholly_outside_is_undefined(judge: Judge) -> None:
     judge.check(pooling("pool: AVE kernel_size: 2 stride: 3", IMAGES))
+
+
+def test_a_maximum_of_nothing_has_no_gradient(judge: Judge) -> None:
+    """Values as in real Caffe, whose gradient of such windows goes to memory before the channel."""
+    kept = pooling("pool: MAX kernel_size: 1 stride: 2", (1, 2, 6, 6))
+    net = judge.check(replace(kept, backward=False))
+    assert net.blobs["y"].data.shape == (1, 2, 4, 4)
+    forced = Net(text_format.Parse(kept.prototxt, caffe_pb2.NetParameter()), Runtime.create(1))
+    forced.forward(x=kept.inputs["x"])
+    gradient = normal(1, 2, 4, 4, seed=3)
+    forced.backward(y=gradient)
+    expected = np.zeros((1, 2, 6, 6), np.float32)
+    expected[:, :, ::2, ::2] = gradient[:, :, :3, :3]
+    np.testing.assert_array_equal(forced.blobs["x"].diff, expected)
 
 
 @pytest.mark.parametrize("params", POOLINGS)

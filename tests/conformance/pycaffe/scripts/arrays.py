@@ -146,3 +146,24 @@ for make in (caffe.get_solver, caffe.AdamSolver, caffe.NesterovSolver, caffe.SGD
     solver.net.backward()
     solver.apply_update()
     show("by hand", solver.net.params["fc"][0].data)
+
+other = caffe.SGDSolver("solver.prototxt")
+other.share_weights(solver.net)
+solver.net.params["fc"][1].data[0] = 7
+show("shared with a solver", float(other.net.params["fc"][1].data[0]))
+
+# Reshaping keeps the first values in their order.
+blob = net.blobs["data"]
+shape = tuple(blob.shape)
+blob.data[...] = np.arange(blob.count).reshape(shape)
+blob.reshape(shape[0] // 2, *shape[1:])
+show("shrunk", [tuple(blob.shape), float(blob.data.sum())])
+weights = third.params["fc"][0]
+total = float(np.abs(weights.data).sum())
+weights.reshape(weights.shape[1], weights.shape[0])
+show("turned", [tuple(weights.shape), abs(float(np.abs(weights.data).sum()) - total) < 1e-3])
+for wrong in (("a", 3), (2.0, 3)):
+    try:
+        blob.reshape(*wrong)
+    except TypeError:
+        show("refused", str(wrong))
