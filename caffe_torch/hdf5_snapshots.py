@@ -7,7 +7,6 @@ CopyTrainedLayersFromHDF5, SGDSolver::SnapshotSolverStateToHDF5, hdf5.cpp.
 """
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from caffe_torch.blob import Array, Shape, shape_string
+from caffe_torch.files import write_whole
 from caffe_torch.log import FatalError, info
 
 if TYPE_CHECKING:
@@ -240,13 +240,7 @@ def _writing(path: str, where: str, message: str) -> Iterator[Any]:
     content = io.BytesIO()
     with h5py.File(content, "w", libver="earliest") as made:
         yield made
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, content.getbuffer())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _failed(where, "file_hid >= 0", f"{message} ({error.strerror})") from None

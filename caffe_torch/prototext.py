@@ -1,8 +1,6 @@
 """Messages of Caffe's schema: read from text or bytes, print as C++ prints, write atomically."""
 
-import contextlib
 import math
-import os
 import re
 import struct
 from pathlib import Path
@@ -13,6 +11,7 @@ from google.protobuf import text_encoding, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from caffe_torch.files import write_whole
 from caffe_torch.log import FatalError
 
 M = TypeVar("M", bound=Message)
@@ -94,16 +93,9 @@ def write_binary(path: str, message: Message) -> None:
     Raises:
         FatalError: the folder is missing or not writable, or the disk is full.
     """
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(message.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, message.SerializeToString())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise FatalError(
             "io.cpp:72",
             f"Check failed: proto.SerializeToOstream(&output) Cannot write {path}: "
