@@ -235,7 +235,7 @@ def from_proto(proto: Any) -> Array:
             f"Check failed: count_ == proto.data_size() ({count(shape)} vs. {len(data)}) "
             "the blob's values do not fill its shape; the file is damaged, give another one",
         )
-    return np.asarray(data, dtype=np.float32).reshape(shape)
+    return np.fromiter(data, np.float32, len(data)).reshape(shape)
 
 
 def proto_shape(proto: Any) -> Shape:
@@ -250,9 +250,23 @@ def is_legacy(proto: Any) -> bool:
     return any(proto.HasField(name) for name in _LEGACY)
 
 
+_DATA_TAG = bytes([caffe_pb2.BlobProto.DESCRIPTOR.fields_by_name["data"].number << 3 | 2])
+
+
+def _varint(value: int) -> bytes:
+    """Protobuf's variable-length integer."""
+    parts = []
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
+
+
 def to_proto(array: Array) -> Any:
     """A BlobProto of an array, as Caffe writes it."""
     proto = caffe_pb2.BlobProto()
     proto.shape.dim.extend(array.shape)
-    proto.data.extend(np.ascontiguousarray(array, dtype=np.float32).ravel().tolist())
+    values = np.ascontiguousarray(array, dtype="<f4").tobytes()
+    if values:  # as a packed field's own bytes, which costs a tenth of a list of Python's floats
+        proto.MergeFromString(_DATA_TAG + _varint(len(values)) + values)
     return proto

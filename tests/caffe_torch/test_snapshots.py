@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from caffe_torch import snapshots
+from caffe_torch.blob import from_proto, to_proto
 from caffe_torch.log import FatalError
 from caffe_torch.net import Net
 from caffe_torch.snapshots import State
@@ -173,3 +174,15 @@ def test_a_missing_or_foreign_file(folder: Path) -> None:
     for name in ("none.solverstate.h5", "junk.solverstate.h5"):
         with pytest.raises(FatalError, match=f"Couldn't open solver state file {name}"):
             _solver().restore(name)
+
+
+@given(st.lists(st.integers(0, 40), min_size=0, max_size=3), st.integers(0, 2**32 - 1))
+def test_a_blob_proto_has_the_arrays_values(shape: list[int], seed: int) -> None:
+    """The packed bytes are what protobuf itself makes of the same numbers, and read back."""
+    array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    proto = to_proto(array)
+    expected = caffe_pb2.BlobProto()
+    expected.shape.dim.extend(shape)
+    expected.data.extend(array.ravel().tolist())
+    assert proto.SerializeToString() == expected.SerializeToString()
+    np.testing.assert_array_equal(from_proto(proto), array)
