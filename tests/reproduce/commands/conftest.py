@@ -19,6 +19,7 @@ from data_prep.idx import encode_idx
 from reproduce import cli, estimate
 from reproduce.experiments.load import experiment_path
 from reproduce.search.replay_memory import read_replay_memory
+from tests.reproduce.forget import forget_costs
 
 FAKE = Path(__file__).parents[2] / "fake_caffe.py"
 IMAGES = 300
@@ -169,7 +170,10 @@ def scripted(small: Small, digits: Path) -> Iterator[None]:
         patch.setenv("DATA_DIR", str(digits))
         for name in ("YES", "CAFFE_STOP"):
             patch.delenv(name, raising=False)
-        yield
+        try:
+            yield
+        finally:
+            forget_costs()  # they are of few sampled nets
 
 
 @pytest.fixture

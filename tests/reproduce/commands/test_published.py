@@ -27,9 +27,9 @@ from reproduce.published_costs import published_costs
 from reproduce.published_experiments import DATA_SETS, file_experiment, published_experiment
 from reproduce.published_files import PublishedFileError
 from reproduce.published_solvers import file_of
-from reproduce.results import costs
 from reproduce.run import REPLAY_MEMORY, frozen
 from reproduce.search.replay_memory import read_replay_memory
+from tests.reproduce.forget import forget_costs
 
 FAKE = Path(__file__).parents[2] / "fake_caffe.py"
 NET = """name: "mine"
@@ -265,11 +265,6 @@ def script(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     with contextlib.redirect_stdout(io.StringIO()):
         yield path
     forget_costs()
-
-
-def forget_costs() -> None:
-    for cached in (costs._counts, costs.search_cost, costs._typical, costs._papers):
-        cached.cache_clear()
 
 
 def small(experiment: Experiment) -> Experiment:
