@@ -83,10 +83,10 @@ def _watch(run: Path, write: Callable[[float | None], Path], every: float) -> bo
         while owner(run) is not None:
             now = _last_change(run)
             if now and now != seen:
-                page = write(every)
-                if not written:
-                    print(page, flush=True)
+                page, first = write(every), not written
                 seen, written = now, True
+                if first:  # whoever reads this may end the watch at once
+                    print(page, flush=True)
             time.sleep(every)
     page = write(None)
     if not written:
