@@ -85,7 +85,6 @@ def load_weights(net: "NetWeights", path: str) -> None:
     Raises:
         FatalError: the file is missing or damaged, or a layer's blobs differ in number or shape.
     """
-    nodes = {node.layer.name: node for node in reversed(net.nodes)}
     owners: dict[int, tuple[str, int]] = {}
     for node in net.nodes:
         for i, blob in enumerate(node.layer.blobs):
@@ -94,10 +93,10 @@ def load_weights(net: "NetWeights", path: str) -> None:
         if "data" not in file:
             raise _failed("net.cpp:796", "data_hid >= 0", f"Error reading weights from {path}")
         for name, group in file["data"].items():
-            if name not in nodes:
+            if name not in net.by_name:
                 info("net.cpp:801", f"Ignoring source layer {name}")
                 continue
-            blobs = nodes[name].layer.blobs
+            blobs = net.by_name[name].layer.blobs
             if len(group) > len(blobs):
                 raise FatalError(
                     "net.cpp:814",

@@ -1,6 +1,7 @@
 """A net's parameters: written to files, copied from files, shared with another net's."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import prototxt_gen.caffe_pb2 as caffe_pb2
@@ -94,17 +95,16 @@ class NetWeights:
         Raises:
             FatalError: a layer's shapes differ.
         """
+
+        def assign(target: Parameter, i: int, source: Layer) -> None:
+            self.by_name[source.name].layer.blobs[i] = source.blobs[i]
+
         for node in other.nodes:
             shapes = [blob.shape for blob in node.layer.blobs]
-
-            def assign(target: Parameter, i: int, source: Layer) -> None:
-                node_of = self._by_name[source.name]
-                node_of.layer.blobs[i] = source.blobs[i]
-
             self._copy_layer(node.layer.name, shapes, node.layer, assign, sharing=True)
 
-    @property
-    def _by_name(self) -> Mapping[str, Node]:
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
         """The first layer of each name."""
         return {node.layer.name: node for node in reversed(self.nodes)}
 
@@ -117,7 +117,7 @@ class NetWeights:
         legacy: bool = False,
         sharing: bool = False,
     ) -> None:
-        target = self._by_name.get(name)
+        target = self.by_name.get(name)
         if target is None:
             info(f"net.cpp:{678 if sharing else 746}", f"Ignoring source layer {name}")
             return
