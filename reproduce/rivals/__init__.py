@@ -1,0 +1,1 @@
+"""The surrogate of training, and other searchers on the same space."""

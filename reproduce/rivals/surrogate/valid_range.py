@@ -1,0 +1,71 @@
+"""Which architectures the surrogate can speak of: those like the ones that it has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from prototxt_gen.notation import Architecture, Layer
+from reproduce.rivals.surrogate.features import DEPTH, LOG_PARAMETERS
+
+Floats = NDArray[np.float64]
+
+_QUANTILE = 0.99
+
+
+class ValidRange:
+    """The range of some architectures.
+
+    An architecture is in it if its depth and parameters lie between the least and the most of
+    theirs, each of its layers and each succession of two layer types occurs among them, and its
+    nearest neighbour is no farther than for 99 % of them their own nearest other one.
+    Distances are Euclidean, of features in units of their standard deviation.
+    """
+
+    def __init__(self, architectures: Sequence[Architecture], features: Floats) -> None:
+        self._layers = {str(x) for net in architectures for x in net.without_dropout()}
+        self._pairs = {pair for net in architectures for pair in _successions(net)}
+        self._low, self._high = features.min(axis=0), features.max(axis=0)
+        self._scaler = StandardScaler().fit(features)
+        scaled = self._scaler.transform(features)
+        self._neighbours = NearestNeighbors(n_neighbors=1).fit(scaled)
+        distances, _ = NearestNeighbors(n_neighbors=2).fit(scaled).kneighbors(scaled)
+        self.farthest = float(np.quantile(distances[:, 1], _QUANTILE))
+
+    def problem(self, architecture: Architecture, features: Floats) -> str | None:
+        """Why an architecture lies outside, in one phrase; None if it does not."""
+        for index, name, unit in (
+            (DEPTH, "depth", np.asarray),
+            (LOG_PARAMETERS, "parameters", np.exp),
+        ):
+            value, low, high = features[index], self._low[index], self._high[index]
+            if not low - 1e-9 <= value <= high + 1e-9:
+                shown = [f"{float(unit(x)):,.0f}" for x in (value, low, high)]
+                return f"{name} {shown[0]} is not within {shown[1]} to {shown[2]}"
+        for layer in architecture.without_dropout():
+            if str(layer) not in self._layers:
+                return f"no net that was trained has {layer}"
+        for pair in _successions(architecture):
+            if pair not in self._pairs:
+                return f"in no net that was trained {pair[1]} follows {pair[0]}"
+        distance, _ = self._neighbours.kneighbors(self._scaler.transform(features[None]))
+        if distance[0, 0] > self.farthest:
+            return (
+                f"its nearest trained net is {distance[0, 0]:.1f} away, farther than "
+                f"{self.farthest:.1f}"
+            )
+        return None
+
+
+def _successions(architecture: Architecture) -> list[tuple[str, str]]:
+    names = ["the image", *map(_kind, architecture.without_dropout())]
+    return list(pairwise(names))
+
+
+def _kind(layer: Layer) -> str:
+    return str(layer).partition("(")[0]
