@@ -156,18 +156,27 @@ def _said_by(*command: str) -> str:
     return done.stdout.strip()
 
 
-def _git_revision() -> str:
+def git_revision() -> str:
     """The revision of the sources, with `+` if they were changed; `unknown` outside git."""
     here = Path(__file__).resolve().parent
     describe = ("describe", "--always", "--dirty=+", "--abbrev=12")
     return _said_by("git", "-C", str(here), *describe) or "unknown"
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """An installed package's version; `not installed` of another."""
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def machine() -> dict[str, str]:
+    """The system, its CPUs, and Python."""
+    return {
+        "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
+        "Python": platform.python_version(),
+    }
 
 
 def _cards() -> str:
@@ -187,8 +196,7 @@ def provenance(experiment: Experiment, trainer: str, device: str) -> dict[str, s
         "device": device,
         **({"GPUs (number, name, driver)": cards} if (cards := _cards()) else {}),
         "precision": "float32; the embedded caffe leaves TensorFloat-32 off",
-        "git revision": _git_revision(),
-        "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
-        "Python": platform.python_version(),
-        **{package: _version(package) for package in packages},
+        "git revision": git_revision(),
+        **machine(),
+        **{package: package_version(package) for package in packages},
     }

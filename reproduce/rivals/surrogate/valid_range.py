@@ -37,8 +37,15 @@ class ValidRange:
         distances, _ = NearestNeighbors(n_neighbors=2).fit(scaled).kneighbors(scaled)
         self.farthest = float(np.quantile(distances[:, 1], _QUANTILE))
 
-    def problem(self, architecture: Architecture, features: Floats) -> str | None:
-        """Why an architecture lies outside, in one phrase; None if it does not."""
+    def problems(self, nets: Sequence[Architecture], features: Floats) -> list[str | None]:
+        """Why each architecture lies outside, in one phrase; None if it does not."""
+        distances, _ = self._neighbours.kneighbors(self._scaler.transform(features))
+        return [
+            self._problem(net, row, float(distance))
+            for net, row, distance in zip(nets, features, distances[:, 0], strict=True)
+        ]
+
+    def _problem(self, net: Architecture, features: Floats, distance: float) -> str | None:
         for index, name, unit in (
             (DEPTH, "depth", np.asarray),
             (LOG_PARAMETERS, "parameters", np.exp),
@@ -47,18 +54,15 @@ class ValidRange:
             if not low - 1e-9 <= value <= high + 1e-9:
                 shown = [f"{float(unit(x)):,.0f}" for x in (value, low, high)]
                 return f"{name} {shown[0]} is not within {shown[1]} to {shown[2]}"
-        for layer in architecture.without_dropout():
+        for layer in net.without_dropout():
             if str(layer) not in self._layers:
                 return f"no net that was trained has {layer}"
-        for pair in _successions(architecture):
+        for pair in _successions(net):
             if pair not in self._pairs:
                 return f"in no net that was trained {pair[1]} follows {pair[0]}"
-        distance, _ = self._neighbours.kneighbors(self._scaler.transform(features[None]))
-        if distance[0, 0] > self.farthest:
-            return (
-                f"its nearest trained net is {distance[0, 0]:.1f} away, farther than "
-                f"{self.farthest:.1f}"
-            )
+        if distance > self.farthest:
+            most = f"farther than {self.farthest:.1f}"
+            return f"its nearest trained net is {distance:.1f} away, {most}"
         return None
 
 

@@ -1,0 +1,191 @@
+"""The rivals: Optuna's samplers and pruner behind the same two questions as the paper's agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from prototxt_gen.notation import Architecture
+from reproduce.experiments.schema import Experiment
+from reproduce.rivals.encoding import Encoding, FlatEncoding, TreeEncoding
+from reproduce.rivals.q_learning import QLearning
+from reproduce.rivals.race import Searcher
+from reproduce.rivals.surrogate.surrogate import Curve
+from reproduce.search.agent import Agent
+from reproduce.search.space import SearchSpace
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class OptunaSearcher:
+    """A study of Optuna's, kept in memory, that maximizes the reward.
+
+    Args:
+        sampler: what proposes.
+        encoding: how its answers make a net.
+        pruner: what stops trainings early; None trains all to their end.
+        rungs: epochs after which it decides.
+    """
+
+    def __init__(
+        self,
+        sampler: BaseSampler,
+        encoding: Encoding,
+        pruner: BasePruner | None = None,
+        rungs: Collection[int] = (),
+    ) -> None:
+        self._encoding, self._rungs = encoding, rungs
+        self._study = optuna.create_study(
+            direction="maximize", sampler=sampler, pruner=pruner or NopPruner()
+        )
+        self._trial: optuna.Trial | None = None
+
+    def ask(self) -> Architecture:
+        """The sampler's next net."""
+        trial = self._trial = self._study.ask()
+
+        def choose(name: str, choices: int) -> int:
+            return int(trial.suggest_categorical(name, range(choices)))
+
+        return self._encoding.decode(choose)
+
+    def tell(self, curve: Curve) -> int:
+        """Take up a training, rung by rung where there is a pruner."""
+        if self._trial is None:
+            raise RuntimeError("nothing was asked for")
+        trial, self._trial = self._trial, None
+        epochs = len(curve.accuracies)
+        if curve.learned:  # what does not learn ends by itself
+            for epoch in self._rungs:
+                trial.report(curve.accuracies[epoch - 1], epoch)
+                if trial.should_prune():
+                    self._study.tell(trial, state=TrialState.PRUNED)
+                    return epoch
+        self._study.tell(trial, curve.best)
+        return epochs
+
+
+Make = Callable[[Experiment, SearchSpace, int, np.random.Generator], Searcher]
+"""Makes a searcher from the experiment, its space, the models allowed, and a generator."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One way to search.
+
+    Attributes:
+        title: what tables call it.
+        how: what it is, and its encoding of the tree, in a phrase.
+        make: makes a new one.
+        most: the most models that it is run for, as its own time grows faster than their number;
+            None if it scales.
+        by_epochs: whether it spends epochs, 20 for each model allowed, and not models.
+    """
+
+    title: str
+    how: str
+    make: Make
+    most: int | None = None
+    by_epochs: bool = False
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+def _q_learning(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    return QLearning(experiment, models, rng, Agent(space, experiment.q_learning.constants))
+
+
+def _random(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    return OptunaSearcher(RandomSampler(seed=_seed(rng)), TreeEncoding(space))
+
+
+def _tpe_tree(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    return OptunaSearcher(TPESampler(seed=_seed(rng)), TreeEncoding(space))
+
+
+def _tpe_flat(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    sampler = TPESampler(seed=_seed(rng), multivariate=True)
+    return OptunaSearcher(sampler, FlatEncoding(space))
+
+
+def _evolution(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    return OptunaSearcher(NSGAIISampler(seed=_seed(rng)), FlatEncoding(space))
+
+
+def _gaussian_process(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    return OptunaSearcher(GPSampler(seed=_seed(rng)), FlatEncoding(space))
+
+
+def _hyperband(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    epochs, factor = experiment.exploration.epochs, 3
+    pruner = HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=factor)
+    rungs = [factor**k for k in range(epochs) if factor**k < epochs]
+    return OptunaSearcher(RandomSampler(seed=_seed(rng)), TreeEncoding(space), pruner, rungs)
+
+
+RIVALS: Mapping[str, Rival] = {
+    "q-learning": Rival(
+        "Q-learning", "the paper's agent, Table 2's ε schedule scaled to the budget", _q_learning
+    ),
+    "random": Rival("random", "Optuna's RandomSampler on the tree: the agent at ε = 1", _random),
+    "tpe": Rival(
+        "TPE", "Optuna's TPESampler, multivariate, on the flat encoding", _tpe_flat, most=500
+    ),
+    "tpe-tree": Rival(
+        "TPE on the tree", "Optuna's TPESampler, univariate, on the tree", _tpe_tree, most=500
+    ),
+    "nsga2": Rival(
+        "evolution", "Optuna's NSGAIISampler, population 50, on the flat encoding", _evolution
+    ),
+    "gp": Rival(
+        "Gaussian process", "Optuna's GPSampler on the flat encoding", _gaussian_process, most=60
+    ),
+    "hyperband": Rival(
+        "Hyperband",
+        "Optuna's HyperbandPruner, 1 to 20 epochs, η = 3, random nets on the tree",
+        _hyperband,
+        most=500,
+        by_epochs=True,
+    ),
+}
+
+
+def rival(name: str) -> Rival:
+    """A rival by its name.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    if name not in RIVALS:
+        raise ValueError(f"there is no searcher {name!r}; there are {', '.join(RIVALS)}")
+    return RIVALS[name]
+
+
+def new_searcher(
+    name: str, experiment: Experiment, space: SearchSpace, models: int, seed: int
+) -> Searcher:
+    """A searcher that knows nothing yet; one seed gives the same proposals to the same answers."""
+    rng = np.random.default_rng([seed, list(RIVALS).index(name)])
+    return rival(name).make(experiment, space, models, rng)
