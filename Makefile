@@ -15,6 +15,7 @@ GPUS ?=
 SLOTS_PER_GPU ?=
 CPU_SLOTS ?=
 THREADS ?=
+PLAN ?= quick
 export TORCH TORCH_INDEX DATA_DIR CAFFE CAFFE_STOP YES
 CHOICES = --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) $(if $(SEED),--seed $(SEED)) \
 	$(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS)) \
@@ -28,7 +29,7 @@ endif
 
 .PHONY: always help setup setup-dev caffe data-mnist data-cifar10 data-cifar100 data-svhn \
 	reproduce-mnist reproduce-cifar reproduce-svhn search-mnist search-mnist-v1 search-cifar10 \
-	search-svhn stability transfer audit doctor test test-full check docs format clean
+	search-svhn stability transfer audit rivals doctor test test-full check docs format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-30s %s\n", $$1, $$2}'
@@ -43,6 +44,10 @@ $(VENV)/ready: $(SOURCES_OF_SETUP)
 
 $(VENV)/ready-dev: $(SOURCES_OF_SETUP)
 	@$(PYTHON) tools/setup_env.py --venv $(VENV) --extra dev
+	@touch $(VENV)/ready $@
+
+$(VENV)/ready-rivals: $(SOURCES_OF_SETUP)
+	@$(PYTHON) tools/setup_env.py --venv $(VENV) --extra rivals
 	@touch $(VENV)/ready $@
 
 $(VENV)/ready-docs: $(SOURCES_OF_SETUP)
@@ -80,6 +85,10 @@ transfer: ## the best net of a finished run on other data sets, Table 5 (RUN, DA
 audit: setup ## every claim of the paper with a verdict (AUTHORS_DATA: a folder for the authors' own data; RUN)
 	@$(BIN)/metaqnn audit $(if $(AUTHORS_DATA),--authors-data $(AUTHORS_DATA)) \
 		$(foreach run,$(RUN),--run $(run))
+
+rivals: $(VENV)/ready-rivals ## Q-learning against other searchers on a surrogate (AUTHORS_DATA; PLAN=quick, full; PAGE)
+	@$(BIN)/metaqnn rivals --authors-data $(or $(AUTHORS_DATA),data/authors) --plan $(PLAN) \
+		$(if $(RUN),--run $(RUN)) $(if $(PAGE),--page $(PAGE))
 
 doctor: setup ## is this machine ready for a run?
 	@$(BIN)/metaqnn doctor mnist --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) \

@@ -19,6 +19,7 @@ from reproduce.commands import (
     published,
     reading,
     report,
+    rivals,
     running,
     stability,
     tables,
@@ -87,6 +88,7 @@ for _command in (reading.status, reading.space, reading.doctor, tables.tables, r
 app.command()(report.report)
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
+app.command()(rivals.rivals)
 app.command("import")(exchange.import_)
 app.command()(exchange.export)
 

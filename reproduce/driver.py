@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +29,16 @@ from reproduce.search.loop import (
     SearchEvent,
     Stopped,
     Trained,
+    Trainer,
     models_done,
     search,
 )
 from reproduce.search.replay_memory import ReplayMemory
 from reproduce.search.space import SearchSpace
 from reproduce.trainer import ExplorationTrainer
-from reproduce.training.caffe import Caffe
+from reproduce.training.caffe import Caffe, is_predicted
 from reproduce.training.executors import ClosingExecutor, Job, LocalExecutor, local_slots
+from reproduce.training.outcome import Outcome, TrialResult
 from reproduce.training.trial import TrialEvent
 
 
@@ -117,31 +120,34 @@ class Driver:
         self.located: dict[tuple[str, Recipe], DataSet] = {}
         self.others: dict[tuple[str, Recipe], PreparedData] = {}
         self.again = 0  # samples of trained nets since the last new one
+        self._predicts = False
 
     def announce(self, kept: dict[str, float | str] | None, *, keep_options: bool = True) -> None:
         """Say what is about to run, and keep it with the run.
 
         A run that goes on elsewhere names all its devices; `kept` is what the cost cap keeps.
         """
-        experiment, memory = self.experiment, self.memory
-        trainer, device = f"{self.caffe} ({self.caffe.kind})", self.options.device
+        experiment, memory, options = self.experiment, self.memory, self.options
+        trainer, device = f"{self.caffe} ({self.caffe.kind})", options.device
         earlier = memory.get("trainer")
         if earlier is None:
+            if is_predicted(trainer) and memory.trials():
+                raise RunError(
+                    f"{self.folder} holds rewards of trained nets, which do not mix with predicted "
+                    "ones: name another run with RUN=..."
+                )
             memory.put(
                 trainer=trainer,
                 device=device,
                 provenance=provenance(experiment, trainer, device),
                 cost_cap=kept,
             )
-        elif earlier != trainer:
-            raise RunError(
-                f"{self.folder} was trained by {earlier}, not by {trainer}: "
-                "name that one with CAFFE=..., or another run with RUN=..."
-            )
+        elif earlier != trainer or (is_predicted(trainer) and self._begun_by != options.trainer):
+            raise self._another(earlier, trainer)
         elif device not in (devices := memory.get("device")).split(", then "):
             memory.put(device=f"{devices}, then {device}")
         if keep_options:
-            memory.put(options=self.options.to_json())
+            memory.put(options=options.to_json())
         say = self.display.line
         say(
             f"MetaQNN on {experiment.title}: preset {experiment.preset}, "
@@ -151,6 +157,25 @@ class Driver:
         if self.caffe.warning:
             say(f"    {self.caffe.warning}")
         say(f"Run: {self.folder}")
+
+    @property
+    def _begun_by(self) -> str:
+        """The trainer that the run's last start chose; this one's before there is any."""
+        stored = self.memory.get("options")
+        return self.options.trainer if stored is None else str(stored.get("trainer", "caffe"))
+
+    def _another(self, earlier: str, trainer: str) -> RunError:
+        if is_predicted(earlier) or is_predicted(trainer):
+            began, now = (f" with --trainer {x}" for x in (self._begun_by, self.options.trainer))
+            return RunError(
+                f"{self.folder} was begun by {earlier}{began}, not by {trainer}{now}: their "
+                f"rewards do not mix; `metaqnn resume {self.folder}` goes on with the former, or "
+                "name another run with RUN=..."
+            )
+        return RunError(
+            f"{self.folder} was trained by {earlier}, not by {trainer}: "
+            "name that one with CAFFE=..., or another run with RUN=..."
+        )
 
     def prepare(self, user_files: str | None) -> None:
         """Prepare the data set, unless it is there.
@@ -235,8 +260,8 @@ class Driver:
             self.others[dataset, recipe] = others
         return self.others[dataset, recipe]
 
-    def search(self) -> None:
-        """Run or resume the search.
+    def search(self, predictor: Trainer | None = None) -> None:
+        """Run or resume the search, its nets trained or, by a predictor, not.
 
         Raises:
             RunError: if it was stopped before its end, or finds no more nets.
@@ -251,14 +276,17 @@ class Driver:
         keep = experiment.exploration.keep_models
         self.models = KeptModels(self.folder, keep, trials)
         done = models_done(stages, self.memory.unique_per_epsilon())
+        self._predicts = predictor is not None
+        each = f"{experiment.exploration.epochs} epochs of {experiment.train_images:,} images each"
         self.display.line(
             f"Search: {total} models over ε {stages[0].epsilon:g} to {stages[-1].epsilon:g}, "
-            f"{experiment.exploration.epochs} epochs of {experiment.train_images:,} images each"
-            + (f"; {done} are trained already" if done else "")
+            f"{'predicted, not trained' if self._predicts else each}"
+            + (f"; {done} are {'there' if self._predicts else 'trained'} already" if done else "")
         )
-        with self.executor() as executor:
-            trainer = ExplorationTrainer(
-                experiment, agent.space, self.data, self.folder, self.caffe, executor
+        with ExitStack() as stack:
+            trainer = predictor or ExplorationTrainer(
+                *(experiment, agent.space, self.data, self.folder, self.caffe),
+                stack.enter_context(self.executor()),
             )
             self.pace.slots = trainer.slots
             self.memory.put(slots=trainer.slots)
@@ -313,6 +341,8 @@ class Driver:
             case Trained(trial):
                 self.pace.trained(trial)
                 self.models.trained(trial)
+                if self._predicts and trial.result is not None:
+                    self.display.line(f"    {_predicted(trial.result)}")
 
     def _head(self, trial: int, epsilon: float, what: str, total: int) -> None:
         """Say what starts: the n-th of the models that the schedule wants.
@@ -325,3 +355,11 @@ class Driver:
         under_way = {sample.trial: sample.epsilon for sample in reversed(self.memory.pending())}
         counts.update(at for id_, at in under_way.items() if id_ <= trial)
         self.display.heading(f"[{models_done(stages, counts)}/{total}] ε {epsilon:g} {what}", left)
+
+
+def _predicted(result: TrialResult) -> str:
+    """What was predicted of a net, and whether it is no more than a guess."""
+    said = f"predicted: accuracy {result.best_accuracy or 0:.4f}"
+    if result.outcome is not Outcome.FINISHED:
+        said = "predicted: does not learn"
+    return f"{said}; a guess, {result.message}" if result.message else said

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from reproduce.run import RunError
 
 ExecutorName = Literal["local", "ray"]
+TrainerName = Literal["caffe", "surrogate"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Options:
         executor: `local`, or `ray` for a cluster.
         ray_address: the cluster's address; None starts one on this machine.
         gpus_per_trial, cpus_per_trial: what a trial takes of the cluster.
+        trainer: `caffe`, or `surrogate` for rewards predicted from the authors' runs.
+        authors_data: the folder of the authors' data, absolute; None: a folder of the cache. Of
+            the surrogate alone, as is
+        failure_share: a constant probability of failing to learn; None: the surrogate's own.
         finals: go on to the final trainings and the report when the search is complete.
         yes: start however long it will take.
     """
@@ -40,6 +45,9 @@ class Options:
     ray_address: str | None = None
     gpus_per_trial: float = 0.0
     cpus_per_trial: float = 1.0
+    trainer: TrainerName = "caffe"
+    authors_data: Path | None = None
+    failure_share: float | None = None
     finals: bool = True
     yes: bool = False
 
@@ -52,7 +60,8 @@ class Options:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Options:
         """Read what `to_json` wrote."""
-        paths = {name: Path(fields[name]) for name in ("data", "cache")}
+        names = ("data", "cache", "authors_data")
+        paths = {name: Path(fields[name]) for name in names if fields.get(name) is not None}
         return cls(**{**fields, **paths, "gpus": tuple(fields["gpus"])})
 
     @property

@@ -18,6 +18,8 @@ from reproduce.experiments.schema import Experiment
 from reproduce.finals import train_finals
 from reproduce.options import Options
 from reproduce.results.report import write_report
+from reproduce.rivals.surrogate.choice import NO_FINALS, check_choice, surrogate_caffe
+from reproduce.rivals.surrogate.searching import search_by_surrogate
 from reproduce.run import REPLAY_MEMORY, RunError, freeze, locked
 from reproduce.search.replay_memory import ReplayMemory, ReplayMemoryError, read_replay_memory
 from reproduce.training.caffe import find_caffe
@@ -37,8 +39,8 @@ def drive(
         experiment: what to run.
         run_folder: where it is kept; a finished step found there is not done again.
         options: where files lie and what trains at a time.
-        environment: CAFFE names the trainer, CAFFE_STOP what stops it where it is remote,
-            DATA_DIR the user's own files.
+        environment: unless `options` choose the surrogate, CAFFE names the trainer, CAFFE_STOP
+            what stops it where it is remote, DATA_DIR the user's own files.
         console: where progress goes.
 
     Returns:
@@ -54,7 +56,14 @@ def drive(
             f"{experiment.title}, preset {experiment.preset}: budget {experiment.budget_name} has "
             "no search and names no net; `metaqnn published` lists nets and their commands"
         )
+    predicted = options.trainer == "surrogate"
+    if predicted:
+        check_choice(experiment, options)
     with _driving(experiment, run_folder, options, environment, console) as driver:
+        if predicted:
+            if experiment.q_learning.stages:
+                search_by_surrogate(driver)
+            return None
         driver.prepare(environment.get("DATA_DIR"))
         if options.finals:
             check_before_finals(driver)
@@ -107,7 +116,12 @@ def _driving(
     kept = None if _is_started(run_folder) else kept_by_cap(experiment, agent)
     with _interruptible(), locked(run_folder):
         freeze(experiment, run_folder)
-        caffe = find_caffe(environment, run_folder)
+        if options.trainer == "surrogate":
+            caffe = surrogate_caffe(experiment, options)
+        else:
+            caffe = find_caffe(environment, run_folder)
+        if caffe.kind == "surrogate" and options.finals:
+            raise RunError(f"{caffe}: {NO_FINALS}")
         memory = ReplayMemory(run_folder / REPLAY_MEMORY)
         try:
             with Display(console) as display:

@@ -12,10 +12,12 @@ from reproduce.experiments.schema import Experiment
 from reproduce.finals import final_folder
 from reproduce.pace import PREFLIGHT, RunPace
 from reproduce.results.top_models import top_id, top_trials
+from reproduce.rivals.surrogate.choice import outside_range
 from reproduce.run import REPLAY_MEMORY, Owner, frozen, owner
 from reproduce.search.loop import current_stage, models_done
 from reproduce.search.replay_memory import ReplayMemory, Trial, read_replay_memory
 from reproduce.trainer import trial_folder
+from reproduce.training.caffe import is_predicted
 from reproduce.training.log_parser import TrainLoss, parse_events
 from reproduce.training.outcome import Outcome
 from reproduce.training.progress import Progress
@@ -81,6 +83,9 @@ class Status:
         trained, wanted: models of the ε schedule. Several places at a time may train more than
             a stage wants; those are left out here, but not in `stages`.
         seconds_left: an estimate for the search alone; None where nothing is known of the device.
+        predicted: whether the rewards are predicted by a surrogate, and none is of a trained net.
+        outside: architectures whose predictions are no more than guesses, and why; None where
+            the record does not say.
     """
 
     run: str
@@ -102,6 +107,8 @@ class Status:
     best_reward: float | None
     finals: tuple[str, ...]
     seconds_left: float | None
+    predicted: bool
+    outside: dict[str, str] | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -128,7 +135,7 @@ def status(run: Path) -> Status:
             seed=experiment.seed,
             state="running" if driver else state,
             owner=driver,
-            trainer=memory.get("trainer"),
+            trainer=(trainer := memory.get("trainer")),
             device=memory.get("device"),
             trained=done.trained,
             wanted=done.wanted,
@@ -140,6 +147,8 @@ def status(run: Path) -> Status:
             best_reward=best.reward if best else None,
             finals=tuple(memory.finals()),
             seconds_left=_seconds_left(experiment, memory, trials, done.wanted - done.trained),
+            predicted=is_predicted(trainer),
+            outside=outside_range(memory, trials),
         )
 
 

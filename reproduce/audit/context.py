@@ -22,10 +22,12 @@ class Context:
     Attributes:
         authors_data: the folder with the authors' own data, if there is one.
         runs: folders of runs that have measured something.
+        rivals: the folder of a study of searches on the surrogate.
     """
 
     authors_data: Path | None = None
     runs: tuple[Path, ...] = ()
+    rivals: Path | None = None
 
 
 @dataclass(frozen=True)

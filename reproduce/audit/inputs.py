@@ -16,6 +16,8 @@
 | `figure:NAME/DATA` | the paper's figures as numbers |
 | `authors:NAME` | what `authors_data` computes of the authors' own data |
 | `run:ERROR`, `search:EXPERIMENT` | what the user's runs measured |
+| `study:learning/DATA/PRESET` | searches on the surrogate over the whole ε schedule |
+| `study:race/DATA` | Q-learning and random search on the surrogate, by seed |
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reproduce.audit import facts, figures, measured, own_data
+from reproduce.audit import facts, figures, measured, own_data, study
 from reproduce.audit.claims import ClaimError
 from reproduce.audit.context import Context, Evidence, line_of, link_to
 from reproduce.driver import agent_of
@@ -217,6 +219,10 @@ def _search(name: str, context: Context) -> Evidence:
     return measured.searches(name, context.runs)
 
 
+def _study(name: str, context: Context) -> Evidence:
+    return study.study(name, context)
+
+
 _KINDS: dict[str, Callable[[str, Context], Evidence]] = {
     "fact": _fact,
     "web": _web,
@@ -233,4 +239,5 @@ _KINDS: dict[str, Callable[[str, Context], Evidence]] = {
     "authors": _authors,
     "run": _run,
     "search": _search,
+    "study": _study,
 }

@@ -1,7 +1,7 @@
 """What the user's runs measured, as inputs of checks: test errors, and how searches went.
 
 Every measured value carries the mark that sets it apart from the paper's own experiment, empty
-where nothing does.
+where nothing does. What a surrogate predicted was not measured, and is left out.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from reproduce.published_results import PublishedError, reported_nets
 from reproduce.results.costs import cost_of, search_flop
 from reproduce.results.searches import Search, read_search
 from reproduce.results.summary import Row, RunResults
-from reproduce.run import REPLAY_MEMORY, frozen
+from reproduce.run import REPLAY_MEMORY, RunError, frozen
 from reproduce.search.replay_memory import read_replay_memory
+from reproduce.training.caffe import is_predicted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,12 @@ class _Run:
     results: tuple[Row, ...]
     search: Search
     first_version: bool
+    trainer: str
+
+    @property
+    def predicted(self) -> bool:
+        """Whether a surrogate predicted all that the run has."""
+        return is_predicted(self.trainer)
 
 
 @lru_cache
@@ -42,17 +49,26 @@ def read_run(folder: Path) -> _Run:
         rows = [results.measurement(id_) for id_ in results.ids]
         search = read_search(experiment, memory)
     measured = tuple(row for row in rows if row is not None and row.measured is not None)
-    return _Run(str(folder), measured, search, results.first_version)
+    return _Run(str(folder), measured, search, results.first_version, results.trainer)
 
 
 def read_all(folders: tuple[Path, ...]) -> None:
-    """Read all runs, so that one that cannot be read is told before anything is computed.
+    """Read all runs, so that one that cannot count is told before anything is computed.
 
     Raises:
         RunError, ReplayMemoryError: naming it.
     """
     for folder in folders:
-        read_run(folder)
+        run = read_run(folder)
+        if run.predicted:
+            raise RunError(
+                f"{folder} has its rewards from {run.trainer}: predictions decide no claim; "
+                "leave it out"
+            )
+
+
+def _measuring(folders: tuple[Path, ...]) -> list[_Run]:
+    return [run for run in map(read_run, folders) if not run.predicted]
 
 
 def errors(published: PublishedError, folders: tuple[Path, ...]) -> Evidence:
@@ -70,7 +86,7 @@ def errors(published: PublishedError, folders: tuple[Path, ...]) -> Evidence:
             "seed": row.seed,
             "mark": row.mark,
         }
-        for run in map(read_run, folders)
+        for run in _measuring(folders)
         if published.is_of(first_version=run.first_version)
         for row in run.results
         if row.dataset == published.data and row.what in (published.measured_as, *nets)
@@ -87,7 +103,7 @@ def errors(published: PublishedError, folders: tuple[Path, ...]) -> Evidence:
 
 def searches(experiment_name: str, folders: tuple[Path, ...]) -> Evidence:
     """The complete searches of an experiment: mean accuracy per ε, and the best net's."""
-    found = [(run.folder, run.search) for run in map(read_run, folders)]
+    found = [(run.folder, run.search) for run in _measuring(folders)]
     rows = [
         {
             "run": folder,

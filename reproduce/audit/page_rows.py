@@ -31,7 +31,7 @@ _PLOTS = {
 }
 
 
-def audit_of(run: Path, authors_data: Path | None = None) -> Audit:
+def audit_of(run: Path, authors_data: Path | None = None, rivals: Path | None = None) -> Audit:
     """Every claim, with what a run has measured until now.
 
     In one process, what no run decides is computed once.
@@ -39,17 +39,17 @@ def audit_of(run: Path, authors_data: Path | None = None) -> Audit:
     Args:
         run: the run's folder.
         authors_data: a folder with the authors' own data; what it lacks is fetched into it.
+        rivals: the folder of a study of searches on the surrogate.
 
     Raises:
         RunError, ReplayMemoryError: if the run cannot be read.
         DataError, ReleasedFileError: if the authors' data cannot be fetched or read.
     """
     measured.read_run.cache_clear()  # the run may have gone on
-    context = Context(authors_data, (run,))
+    context = Context(authors_data, (run,), rivals)
+    standing = _standing(Context(authors_data, rivals=rivals))
     rows = tuple(
-        _row(audited(claim, context), of_run=True)
-        if _is_of_runs(claim)
-        else _standing(authors_data)[claim.id]
+        _row(audited(claim, context), of_run=True) if _is_of_runs(claim) else standing[claim.id]
         for claim in all_claims()
     )
     counted = Counter(row.verdict for row in rows)
@@ -66,9 +66,8 @@ def _kind(reference: str) -> str:
 
 
 @lru_cache
-def _standing(authors_data: Path | None) -> dict[str, ClaimRow]:
+def _standing(context: Context) -> dict[str, ClaimRow]:
     """The claims that are decided without a run, by id."""
-    context = Context(authors_data)
     return {
         claim.id: _row(audited(claim, context)) for claim in all_claims() if not _is_of_runs(claim)
     }

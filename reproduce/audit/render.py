@@ -122,7 +122,9 @@ def markdown(found: Sequence[Audited]) -> str:
         *(f"| {verdict} | {meaning} |" for verdict, meaning in MEANINGS.items()),
         "",
         "With `metaqnn audit --run RUN` what a run has measured decides what is not run; with",
-        "`--authors-data DIR` the claims on the authors' own data have their evidence.",
+        "`--authors-data DIR` the claims on the authors' own data have their evidence; with",
+        "`--rivals DIR` those “by the surrogate” have it from a study of searches whose rewards",
+        "are predicted: none of their nets was trained.",
     ]
     if missing := lost(found):
         lines += ["", _cell(missing)]

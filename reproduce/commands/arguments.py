@@ -37,6 +37,20 @@ RayAddress = Annotated[
 ]
 GpusPerTrial = Annotated[float, typer.Option(min=0, help="GPUs of a trial on the cluster, as 0.5")]
 CpusPerTrial = Annotated[float, typer.Option(min=0, help="CPUs of a trial on the cluster")]
+TrainerOption = Annotated[
+    str,
+    typer.Option(
+        "--trainer", help="caffe, or surrogate: rewards predicted from the authors' runs (search)"
+    ),
+]
+AuthorsData = Annotated[
+    Path | None,
+    typer.Option(help="folder with the authors' own data; what is missing is fetched into it"),
+]
+FailureShare = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="of the surrogate: a constant share of nets that do not learn"),
+]
 Yes = Annotated[bool, typer.Option("--yes", envvar="YES", help="start however long it takes")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 

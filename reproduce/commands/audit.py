@@ -15,13 +15,13 @@ from reproduce.audit.context import Context
 from reproduce.commands import arguments as args
 from reproduce.commands.reading import print_result
 
-AuthorsData = Annotated[
-    Path | None,
-    typer.Option(help="folder with the authors' own data; what is missing is fetched into it"),
-]
 Runs = Annotated[
     list[Path] | None,
     typer.Option("--run", metavar="RUN", help="a run's folder, whose numbers count; repeatable"),
+]
+Rivals = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="a study of searches on the surrogate: predictions count too"),
 ]
 
 app = typer.Typer(invoke_without_command=True, help="Every claim of the paper, with a verdict.")
@@ -30,15 +30,16 @@ app = typer.Typer(invoke_without_command=True, help="Every claim of the paper, w
 @app.callback()
 def _audit(
     context: typer.Context,
-    authors_data: AuthorsData = None,
+    authors_data: args.AuthorsData = None,
     runs: Runs = None,
+    rivals: Rivals = None,
     as_json: args.AsJson = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="print the page of the documentation")
     ] = False,
 ) -> None:
     """Check every claim of the paper, and say what each verdict rests on."""
-    given = context_of(authors_data, runs)
+    given = context_of(authors_data, runs, rivals)
     if context.invoked_subcommand:
         context.obj = given
         return
@@ -57,23 +58,30 @@ def _audit(
 def explain(
     context: typer.Context,
     claim: Annotated[str, typer.Argument(metavar="CLAIM", help="a claim's id")],
-    authors_data: AuthorsData = None,
+    authors_data: args.AuthorsData = None,
     runs: Runs = None,
+    rivals: Rivals = None,
     as_json: args.AsJson = False,
 ) -> None:
     """Go through one claim: what it says, how it is checked, on what, and what came out."""
     outer: Context = context.obj
-    given = Context(authors_data or outer.authors_data, tuple(runs) if runs else outer.runs)
+    given = context_of(
+        authors_data or outer.authors_data, runs or list(outer.runs), rivals or outer.rivals
+    )
     one = audited(claim_named(claim), given)
     print_result(one.to_json() if as_json else render.explanation(one), as_json)
 
 
-def context_of(authors_data: Path | None, runs: list[Path] | None) -> Context:
+def context_of(
+    authors_data: Path | None, runs: list[Path] | None = None, rivals: Path | None = None
+) -> Context:
     """What the options give.
 
     Raises:
-        ClaimError: if the folder of the authors' data is none.
+        ClaimError: if the folder of the authors' data, or that of a study, is none.
     """
     if authors_data is not None and authors_data.exists() and not authors_data.is_dir():
         raise ClaimError(f"--authors-data {authors_data}: it is no folder")
-    return Context(authors_data, tuple(runs or ()))
+    if rivals is not None and not rivals.is_dir():
+        raise ClaimError(f"--rivals {rivals}: it is no folder")
+    return Context(authors_data, tuple(runs or ()), rivals)

@@ -21,6 +21,7 @@ from reproduce.search.released_files import (
 )
 from reproduce.search.released_import import ImportReport, export_released, import_released
 from reproduce.search.replay_memory import ReplayMemory, read_replay_memory
+from reproduce.training.caffe import is_predicted
 
 REPLAY_DATABASE, Q_VALUES = "replay_database.csv", "q_values.csv"
 
@@ -82,8 +83,11 @@ def export(
     agent = agent_of(experiment)
     with read_replay_memory(run / REPLAY_MEMORY) as memory:
         replay, values = export_released(memory, agent.space, initial=experiment.q_learning.initial)
+        trainer = memory.get("trainer")
     out.mkdir(parents=True, exist_ok=True)
     write_replay_database(out / REPLAY_DATABASE, replay)
     write_q_values(out / Q_VALUES, values)
     print(f"{out / REPLAY_DATABASE}: {len(replay.rows)} rows")
     print(f"{out / Q_VALUES}: {len(values.rows)} rows")
+    if is_predicted(trainer):
+        print(f"Their accuracies are predicted by {trainer}; the files cannot say so")

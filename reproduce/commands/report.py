@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
+from reproduce.audit.context import Context
 from reproduce.audit.page_rows import audit_of
 from reproduce.commands import arguments as args
-from reproduce.commands.audit import AuthorsData, context_of
+from reproduce.commands.audit import Rivals, context_of
 from reproduce.results.report import write_report
 from reproduce.run import REPLAY_MEMORY, RunError, frozen, owner
 from reproduce.search.replay_memory import read_replay_memory
@@ -27,7 +28,8 @@ def report(
     watts: Annotated[
         float | None, typer.Option(min=0, help="what each device draws in training, for the energy")
     ] = None,
-    authors_data: AuthorsData = None,
+    authors_data: args.AuthorsData = None,
+    rivals: Rivals = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="write it again after each change, until the run ends")
     ] = False,
@@ -35,10 +37,10 @@ def report(
 ) -> None:
     """Write a run's report, of one under way too, and print where its page is."""
     folder = run / "report" if out is None else out
-    context_of(authors_data, None)
+    given = context_of(authors_data, rivals=rivals)
 
     def write(refresh: float | None = None) -> Path:
-        return _write(run, folder, watts, authors_data, refresh)
+        return _write(run, folder, watts, given, refresh)
 
     if not watch:
         print(write())
@@ -52,12 +54,12 @@ def _write(
     run: Path,
     folder: Path,
     watts: float | None,
-    authors_data: Path | None,
+    given: Context,
     refresh: float | None,
 ) -> Path:
     """Write the report of one moment; only its own folder is written."""
     experiment = frozen(run)
-    audit = audit_of(run, authors_data)
+    audit = audit_of(run, given.authors_data, given.rivals)
     with read_replay_memory(run / REPLAY_MEMORY) as memory, memory.snapshot():
         try:
             return write_report(

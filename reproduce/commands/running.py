@@ -19,7 +19,7 @@ from rich.logging import RichHandler
 from reproduce.commands import arguments as args
 from reproduce.commands.tables import print_tables
 from reproduce.experiments.schema import Experiment
-from reproduce.options import ExecutorName, Options, gpu_list
+from reproduce.options import ExecutorName, Options, TrainerName, gpu_list
 from reproduce.pipeline import drive
 from reproduce.run import REPLAY_MEMORY, RunError, frozen, owner
 from reproduce.search.replay_memory import read_replay_memory
@@ -42,6 +42,9 @@ def starting(*, finals: bool) -> Callable[..., None]:
         ray_address: args.RayAddress = None,
         gpus_per_trial: args.GpusPerTrial = 0.0,
         cpus_per_trial: args.CpusPerTrial = 1.0,
+        trainer: args.TrainerOption = "caffe",
+        authors_data: args.AuthorsData = None,
+        failure_share: args.FailureShare = None,
         data: args.Data = args.DATA,
         cache: args.Cache = args.CACHE,
         yes: args.Yes = False,
@@ -57,6 +60,9 @@ def starting(*, finals: bool) -> Callable[..., None]:
             ray_address=ray_address,
             gpus_per_trial=gpus_per_trial,
             cpus_per_trial=cpus_per_trial,
+            trainer=_trainer(trainer, authors_data, failure_share),
+            authors_data=authors_data and authors_data.resolve(),
+            failure_share=failure_share,
             finals=finals,
             yes=yes,
         )
@@ -120,6 +126,16 @@ def _executor(name: str) -> ExecutorName:
     if name == "ray":
         return "ray"
     raise RunError(f"an executor is local or ray, not {name!r}")
+
+
+def _trainer(name: str, authors_data: Path | None, failure_share: float | None) -> TrainerName:
+    if name == "surrogate":
+        return "surrogate"
+    if name != "caffe":
+        raise RunError(f"a trainer is caffe or surrogate, not {name!r}")
+    if authors_data is not None or failure_share is not None:
+        raise RunError("--authors-data and --failure-share go with --trainer surrogate")
+    return "caffe"
 
 
 def start_run(experiment: Experiment, run: Path | None, options: Options) -> None:

@@ -54,15 +54,23 @@ def _counts(counts: SpaceCounts) -> str:
 def status_text(status: Status) -> str:
     """A run's state on a screen."""
     who = f" by {status.owner}" if status.owner else ""
+    done = "predicted" if status.predicted else "trained"
     left = ""
     if status.seconds_left is not None and status.trained < status.wanted:
         left = f", about {duration(status.seconds_left)} left"
     lines = [
         f"{status.run}: {status.state}{who}",
         f"{status.experiment}, preset {status.preset}, budget {status.budget}, "
-        f"seed {status.seed}; trained by {status.trainer} on {status.device}",
-        f"{status.trained} of {status.wanted} models trained{left}",
+        f"seed {status.seed}; {done} by {status.trainer} on {status.device}",
+        f"{status.trained} of {status.wanted} models {done}{left}",
     ]
+    if status.predicted:
+        lines.append("All rewards are predicted, no net was trained")
+    if status.outside:
+        lines.append(
+            f"{len(status.outside):,} nets are outside the surrogate's range, their rewards are "
+            "guesses: --json lists them"
+        )
     for stage in status.stages:
         if stage.samples:
             mean = "" if stage.mean_reward is None else f", mean reward {stage.mean_reward:.4f}"

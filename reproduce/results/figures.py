@@ -28,6 +28,7 @@ from reproduce.results.plots.training_curves import TrainingCurve, training_curv
 from reproduce.results.top_models import top_trials
 from reproduce.search.replay_memory import ReplayMemory
 from reproduce.search.space import SearchSpace
+from reproduce.training.caffe import is_predicted
 
 __all__ = [
     "NamedFigure",
@@ -69,7 +70,7 @@ def run_figures(
     curve = search_curve(memory)
     if not curve.rewards:
         return []
-    title = f"{experiment.title}, budget {experiment.budget_name}, seed {experiment.seed}"
+    title = figure_title(memory, experiment)
     paper = paper_data(experiment.data)
     distributions = curves.paper_distributions(paper) if paper else None
     found = [
@@ -116,6 +117,12 @@ def run_figures(
             )
         )
     return found
+
+
+def figure_title(memory: ReplayMemory, experiment: Experiment) -> str:
+    """What stands over a run's figures: the run, and whether its accuracies are predicted."""
+    title = f"{experiment.title}, budget {experiment.budget_name}, seed {experiment.seed}"
+    return f"{title}; predicted" if is_predicted(memory.get("trainer")) else title
 
 
 def write_figures(figures: Sequence[NamedFigure], folder: Path) -> list[Path]:

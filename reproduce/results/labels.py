@@ -21,19 +21,25 @@ _SET_ELSEWHERE = {"title", "unstated", "budget_name", "published", "transfer"}
 class Label:
     """What is said of an experiment's numbers.
 
+    Args:
+        predicted: whether a surrogate said them, and nothing was trained.
+
     Attributes:
         status: whether they are from the paper's own experiment, in words; the budget aside.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, *, predicted: bool = False) -> None:
         changed = is_changed(experiment)
         marks = [
+            "predicted, not trained" if predicted else "",
             "" if experiment.budget_name == "paper" else experiment.budget_name,
             "" if experiment.preset == "paper" else f"preset {experiment.preset}",
             "changed experiment" if changed else "",
         ]
         self._marks = [mark for mark in marks if mark]
-        self.status = _status(experiment, changed)
+        self.status = "predicted by a surrogate: nothing was measured"
+        if not predicted:
+            self.status = _status(experiment, changed)
 
     def mark(self, data: str) -> str:
         """What sets a number apart from the paper's, in a few words; empty if nothing does.

@@ -19,6 +19,7 @@ from reproduce.files import write_atomically
 from reproduce.results import page
 from reproduce.results.figures import (
     NamedFigure,
+    figure_title,
     learning_curve_svg,
     paper_data,
     run_figures,
@@ -40,8 +41,10 @@ from reproduce.results.page.trainings import COLUMNS, FINAL_COLUMNS, Trainings
 from reproduce.results.paper_tables import Group, paper_tables
 from reproduce.results.plots import style
 from reproduce.results.summary import Row, RunResults, rows_as_json, table, unverified_files
+from reproduce.rivals.surrogate.choice import outside_range
 from reproduce.run import EXPERIMENT_FILE, REPLAY_MEMORY
 from reproduce.search.replay_memory import ReplayMemory
+from reproduce.training.caffe import is_predicted
 
 HEADLINES = 6
 """Numbers in the first screen at most."""
@@ -55,12 +58,24 @@ _COSTS = {
 
 def notes(experiment: Experiment, memory: ReplayMemory) -> list[str]:
     """What a reader must know to read the table."""
+    trainer = memory.get("trainer")
+    predicted = is_predicted(trainer)
     out = [
         f"Budget {experiment.budget_name}, seed {experiment.seed}, preset {experiment.preset}, "
-        f"trained by {memory.get('trainer')} on {memory.get('device')}.",
+        f"{'predicted' if predicted else 'trained'} by {trainer} on {memory.get('device')}.",
         "The measured error is the last epoch's, on the whole test set "
         f"({experiment.data.test_images:,} images); the interval is Wilson's.",
     ]
+    if predicted:
+        out.append(
+            "A surrogate predicted all accuracies of this search, and no net was trained: they "
+            "measure nothing."
+        )
+        if guesses := outside_range(memory, memory.trials()):
+            out.append(
+                f"{len(guesses):,} of its nets are outside the surrogate's range, that is unlike "
+                "all nets that it knows: their accuracies are guesses."
+            )
     if experiment.budget_name != "paper":
         out.append("These numbers are not the paper's experiment (BUDGET=paper is).")
     if cap := memory.get("cost_cap"):
@@ -123,7 +138,7 @@ def write_report(
     trainings = Trainings(experiment, memory, trials, run, folder.resolve())
     search = learning_curve_svg(
         search_curve(memory),
-        f"{experiment.title}, budget {experiment.budget_name}, seed {experiment.seed}",
+        figure_title(memory, experiment),
     )
     figures = run_figures(memory, experiment)
     vectors = {one.name: style.svg(one.figure, one.name) for one in figures}
@@ -143,7 +158,8 @@ def write_report(
     )
     text = environment.get_template("page.html.j2").render(
         experiment=experiment,
-        trainer=memory.get("trainer"),
+        trainer=(trainer := memory.get("trainer")),
+        predicted=is_predicted(trainer),
         device=memory.get("device"),
         state=state_of(run, experiment, memory, trials),
         header=[cell or "model" for cell in HEADER],

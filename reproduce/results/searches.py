@@ -11,6 +11,7 @@ from reproduce.results.summary import unverified_files
 from reproduce.results.top_models import top_trials, validation_accuracy
 from reproduce.search.loop import models_done
 from reproduce.search.replay_memory import ReplayMemory
+from reproduce.training.caffe import is_predicted
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Search:
         complete: whether all models of its schedule are trained; never without a schedule.
         curve: its samples.
         best: the highest validation accuracy of a model; None before one has finished.
+        predicted: whether a surrogate predicted the accuracies.
     """
 
     experiment: Experiment
@@ -30,11 +32,13 @@ class Search:
     complete: bool
     curve: SearchCurve
     best: float | None
+    predicted: bool = False
 
     @property
     def mark(self) -> str:
         """What sets its numbers apart from the paper's; empty if nothing does."""
-        return Label(self.experiment).mark("verified" if self.verified else "unverified")
+        label = Label(self.experiment, predicted=self.predicted)
+        return label.mark("verified" if self.verified else "unverified")
 
 
 def read_search(experiment: Experiment, memory: ReplayMemory) -> Search:
@@ -48,4 +52,5 @@ def read_search(experiment: Experiment, memory: ReplayMemory) -> Search:
         bool(wanted) and models_done(stages, memory.unique_per_epsilon()) == wanted,
         search_curve(memory),
         best[0] if best else None,
+        is_predicted(memory.get("trainer")),
     )

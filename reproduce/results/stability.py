@@ -28,13 +28,15 @@ from reproduce.search.replay_memory import read_replay_memory
 class OneRun:
     """A complete search: its seed, samples, and the validation accuracy of its best model.
 
-    `verified`: whether all files of its data are known to be the published ones.
+    `verified`: whether all files of its data are known to be the published ones; `predicted`:
+    whether a surrogate predicted the accuracies.
     """
 
     seed: int
     curve: SearchCurve
     best: float
     verified: bool = True
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Stability:
     def mark(self) -> str:
         """What sets the numbers apart from the paper's; empty if nothing does."""
         verified = all(run.verified for run in self.runs)
-        return Label(self.experiment).mark("verified" if verified else "unverified")
+        label = Label(self.experiment, predicted=any(run.predicted for run in self.runs))
+        return label.mark("verified" if verified else "unverified")
 
     @property
     def is_papers(self) -> bool:
@@ -80,7 +83,7 @@ def read_stability(folders: Sequence[Path]) -> Stability:
         with read_replay_memory(folder / REPLAY_MEMORY) as memory, memory.snapshot():
             one = read_search(experiment, memory)
         if one.complete and one.best is not None:
-            found.append(OneRun(experiment.seed, one.curve, one.best, one.verified))
+            found.append(OneRun(experiment.seed, one.curve, one.best, one.verified, one.predicted))
     return Stability(frozen(folders[0]), tuple(found))
 
 

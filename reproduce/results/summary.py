@@ -13,6 +13,7 @@ from reproduce.results.costs import UNKNOWN, Cost, cost_of, net_cost, published_
 from reproduce.results.intervals import wilson_interval as wilson_interval
 from reproduce.results.labels import NOT_RUN, Label
 from reproduce.search.replay_memory import ReplayMemory
+from reproduce.training.caffe import is_predicted
 from reproduce.training.outcome import Outcome, TrialResult
 
 TOP, TRANSFER, ENSEMBLE = "top/", "transfer/", "ensemble/"
@@ -98,8 +99,8 @@ class RunResults:
 
     def __init__(self, experiment: Experiment, memory: ReplayMemory) -> None:
         self.experiment, self._finals = experiment, memory.finals()
-        self._label = Label(experiment)
         self.trainer = str(memory.get("trainer") or "none")
+        self._label = Label(experiment, predicted=is_predicted(self.trainer))
         self.first_version = experiment.space.family == "first_version"
         self._failures: dict[str, str] = memory.get("final_failures") or {}
         self._manifests: list[dict[str, Any]] = [

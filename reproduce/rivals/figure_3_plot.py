@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,11 @@ from reproduce.rivals.figure_3_comparison import PAPER_DATA, Comparison, publish
 from reproduce.rivals.surrogate.data import DataSet
 
 TITLES: dict[DataSet, str] = {"cifar10": "CIFAR-10", "svhn": "SVHN"}
-_COLOURS = {"paper": style.BLUE, "authors": style.GREEN, "released": style.ORANGE}
+_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"color": style.BLUE, "linestyle": "-"},
+    "authors": {"color": style.GREEN, "linestyle": (0, (5, 1.5))},
+    "released": {"color": style.ORANGE, "linestyle": (0, (6, 1.5, 1, 1.5))},
+}
 
 
 def figure_3_svg(comparisons: Sequence[Comparison], data_set: DataSet) -> str:
@@ -43,7 +48,7 @@ def figure_3(comparisons: Sequence[Comparison], data_set: DataSet) -> Figure:
     axes = figure.add_subplot()
     _bars(axes, paper)
     for preset, one in chosen.items():
-        _preset(axes, one, _COLOURS.get(preset, style.PURPLE))
+        _preset(axes, one, _PRESETS.get(preset, {"color": style.PURPLE}))
     axes.plot(
         paper.iterations,
         paper.rolling,
@@ -81,7 +86,7 @@ def _bars(axes: Axes, paper: PaperSearch) -> None:
         label = ""
 
 
-def _preset(axes: Axes, one: Comparison, colour: str) -> None:
-    label = f"{one.preset} preset: mean of {one.runs} seeds, and 90 % of them"
-    axes.fill_between(one.iterations, one.low, one.high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(one.iterations, one.rolling, color=colour, linewidth=1.6, label=label)
+def _preset(axes: Axes, one: Comparison, how: dict[str, Any]) -> None:
+    label = f"preset {one.preset}: mean of {one.runs} seeds, and 90 % of them"
+    axes.fill_between(one.iterations, one.low, one.high, color=how["color"], alpha=0.2, linewidth=0)
+    axes.plot(one.iterations, one.rolling, **how, linewidth=1.6, label=label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -50,10 +49,11 @@ class Plan:
         searchers: names of `RIVALS`, Q-learning the first.
         all_learn: searchers that run on CIFAR-10 without failures too.
         learning_seeds: seeds of Figure 3's runs; `presets` whose.
-        orders: in which early stopping meets the curves.
+        orders: in which early stopping meets the curves; at least three.
         folds: of the surrogate's cross-validation.
         depths: that are left out of its fit in turn; None for all.
         data_sets: whose.
+        learning_models: models of each of Figure 3's runs; None for the paper's schedule.
         chunk: seeds of one unit of work.
     """
 
@@ -69,6 +69,7 @@ class Plan:
     depths: tuple[int, ...] | None = None
     data_sets: tuple[DataSet, ...] = DATA_SETS
     chunk: int = 5
+    learning_models: int | None = None
 
     def grounds(self) -> list[Ground]:
         """All of its data sets, and CIFAR-10 without failures where something runs on it."""
@@ -91,6 +92,10 @@ class Plan:
         within = [budget for budget in self.budgets if most is None or budget <= most]
         return within if searcher == Q_LEARNING else within[-1:]
 
+    def seeds_of(self, searcher: str) -> int:
+        """With how many seeds a searcher is run."""
+        return min(self.seeds, RIVALS[searcher].seeds or self.seeds)
+
 
 PLANS = {
     "quick": Plan(
@@ -101,7 +106,7 @@ PLANS = {
         all_learn=(Q_LEARNING, "random"),
         learning_seeds=3,
         presets=("paper", "released", "authors"),
-        orders=50,
+        orders=20,
     ),
     "full": Plan(
         "full",
@@ -111,8 +116,8 @@ PLANS = {
         all_learn=(Q_LEARNING, "random"),
         learning_seeds=20,
         presets=("paper", "released", "authors"),
-        orders=200,
-        chunk=10,
+        orders=100,
+        chunk=20,
     ),
 }
 
@@ -156,7 +161,7 @@ def units(plan: Plan) -> list[Unit]:
 def _units(plan: Plan) -> Iterator[Unit]:
     for data_set in plan.data_sets:
         yield Unit("quality", data_set, weight=12.0 * plan.folds)
-        yield Unit("early stopping", data_set, weight=0.5 * plan.orders)
+        yield Unit("early stopping", data_set, weight=2.0 * plan.orders)
     for ground in plan.grounds():
         for preset in plan.presets:
             for seeds in _chunks(plan.learning_seeds, plan.chunk):
@@ -164,7 +169,7 @@ def _units(plan: Plan) -> Iterator[Unit]:
                 yield Unit("learning", ground.name, preset, 0, seeds, weight)
         for searcher in plan.searchers_on(ground):
             for models in plan.models(searcher):
-                for seeds in _chunks(plan.seeds, plan.chunk):
+                for seeds in _chunks(plan.seeds_of(searcher), plan.chunk):
                     weight = _seconds(searcher, models) * len(seeds)
                     yield Unit("race", ground.name, searcher, models, seeds, weight)
 
@@ -182,15 +187,7 @@ def _seconds(searcher: str, models: int) -> float:
 _COSTS = {
     "tpe": (0.01, 2.5e-5),
     "tpe-tree": (0.01, 4e-5),
-    "hyperband": (0.01, 4e-5),
-    "gp": (0.05, 6e-3),
+    "hyperband": (0.01, 6e-5),
+    "gp": (0.05, 1.5e-2),
     "nsga2": (0.012, 0.0),
 }
-
-
-def missing(plan: Plan) -> list[str]:
-    """The packages that a plan needs and that are not here."""
-    needed = {"sklearn": "scikit-learn", "optuna": "optuna"}
-    if "gp" in plan.searchers:
-        needed["torch"] = "torch"
-    return [name for module, name in needed.items() if importlib.util.find_spec(module) is None]

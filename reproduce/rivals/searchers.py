@@ -23,6 +23,10 @@ from reproduce.search.space import SearchSpace
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+PATIENCE = 5
+"""Nets in a row that were proposed before; what seems best to a model may be one that it knows."""
+
+
 class OptunaSearcher:
     """A study of Optuna's, kept in memory, that maximizes the reward.
 
@@ -31,6 +35,8 @@ class OptunaSearcher:
         encoding: how its answers make a net.
         pruner: what stops trainings early; None trains all to their end.
         rungs: epochs after which it decides.
+        otherwise: proposes instead after `PATIENCE` nets in a row that were told before; None for
+            samplers that do not stay with one net.
     """
 
     def __init__(
@@ -39,8 +45,11 @@ class OptunaSearcher:
         encoding: Encoding,
         pruner: BasePruner | None = None,
         rungs: Collection[int] = (),
+        otherwise: BaseSampler | None = None,
     ) -> None:
         self._encoding, self._rungs = encoding, rungs
+        self._sampler, self._otherwise = sampler, otherwise or sampler
+        self._told, self._repeats = set[str](), 0
         self._study = optuna.create_study(
             direction="maximize", sampler=sampler, pruner=pruner or NopPruner()
         )
@@ -48,12 +57,18 @@ class OptunaSearcher:
 
     def ask(self) -> Architecture:
         """The sampler's next net."""
+        patient = self._repeats < PATIENCE
+        self._study.sampler = self._sampler if patient else self._otherwise
         trial = self._trial = self._study.ask()
 
         def choose(name: str, choices: int) -> int:
             return int(trial.suggest_categorical(name, range(choices)))
 
-        return self._encoding.decode(choose)
+        net = self._encoding.decode(choose)
+        known = str(net) in self._told
+        self._repeats = self._repeats + 1 if known else 0
+        self._told.add(str(net))
+        return net
 
     def tell(self, curve: Curve) -> int:
         """Take up a training, rung by rung where there is a pruner."""
@@ -85,6 +100,7 @@ class Rival:
         make: makes a new one.
         most: the most models that it is run for, as its own time grows faster than their number;
             None if it scales.
+        seeds: the most seeds, likewise.
         by_epochs: whether it spends epochs, 20 for each model allowed, and not models.
     """
 
@@ -92,11 +108,17 @@ class Rival:
     how: str
     make: Make
     most: int | None = None
+    seeds: int | None = None
     by_epochs: bool = False
 
 
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
+
+
+def _model(sampler: BaseSampler, encoding: Encoding, rng: np.random.Generator) -> Searcher:
+    """A searcher that a random net moves on where its sampler stays with what it knows."""
+    return OptunaSearcher(sampler, encoding, otherwise=RandomSampler(seed=_seed(rng)))
 
 
 def _q_learning(
@@ -114,26 +136,25 @@ def _random(
 def _tpe_tree(
     experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
 ) -> Searcher:
-    return OptunaSearcher(TPESampler(seed=_seed(rng)), TreeEncoding(space))
+    return _model(TPESampler(seed=_seed(rng)), TreeEncoding(space), rng)
 
 
 def _tpe_flat(
     experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
 ) -> Searcher:
-    sampler = TPESampler(seed=_seed(rng), multivariate=True)
-    return OptunaSearcher(sampler, FlatEncoding(space))
+    return _model(TPESampler(seed=_seed(rng), multivariate=True), FlatEncoding(space), rng)
 
 
 def _evolution(
     experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
 ) -> Searcher:
-    return OptunaSearcher(NSGAIISampler(seed=_seed(rng)), FlatEncoding(space))
+    return _model(NSGAIISampler(seed=_seed(rng)), FlatEncoding(space), rng)
 
 
 def _gaussian_process(
     experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
 ) -> Searcher:
-    return OptunaSearcher(GPSampler(seed=_seed(rng)), FlatEncoding(space))
+    return _model(GPSampler(seed=_seed(rng)), FlatEncoding(space), rng)
 
 
 def _hyperband(
@@ -151,22 +172,35 @@ RIVALS: Mapping[str, Rival] = {
     ),
     "random": Rival("random", "Optuna's RandomSampler on the tree: the agent at ε = 1", _random),
     "tpe": Rival(
-        "TPE", "Optuna's TPESampler, multivariate, on the flat encoding", _tpe_flat, most=500
+        "TPE",
+        "Optuna's TPESampler, multivariate, on the flat encoding",
+        _tpe_flat,
+        most=500,
+        seeds=10,
     ),
     "tpe-tree": Rival(
-        "TPE on the tree", "Optuna's TPESampler, univariate, on the tree", _tpe_tree, most=500
+        "TPE on the tree",
+        "Optuna's TPESampler, univariate, on the tree",
+        _tpe_tree,
+        most=500,
+        seeds=10,
     ),
     "nsga2": Rival(
         "evolution", "Optuna's NSGAIISampler, population 50, on the flat encoding", _evolution
     ),
     "gp": Rival(
-        "Gaussian process", "Optuna's GPSampler on the flat encoding", _gaussian_process, most=60
+        "Gaussian process",
+        "Optuna's GPSampler on the flat encoding",
+        _gaussian_process,
+        most=60,
+        seeds=10,
     ),
     "hyperband": Rival(
         "Hyperband",
         "Optuna's HyperbandPruner, 1 to 20 epochs, η = 3, random nets on the tree",
         _hyperband,
         most=500,
+        seeds=10,
         by_epochs=True,
     ),
 }

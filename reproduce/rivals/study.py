@@ -162,9 +162,10 @@ def compute(unit: Unit, data: Path, folder: Path) -> Any:
             found = _surrogate(data, unit.ground).quality(plan.folds, plan.depths)
             return TypeAdapter(Quality).dump_python(found, mode="json")
         case "early stopping":
+            from reproduce.rivals.early_stopping.published import NETS
             from reproduce.rivals.early_stopping.study import study
 
-            curves = getattr(_authors(data), unit.ground)
+            curves = getattr(_authors(data), unit.ground)[:NETS]
             rng = np.random.default_rng(_SEED)
             return study(curves, unit.ground, plan.orders, rng).to_json()
         case "learning":
@@ -172,7 +173,8 @@ def compute(unit: Unit, data: Path, folder: Path) -> Any:
 
             surrogate = _surrogate(data, unit.ground)
             experiment = experiment_of(GROUNDS[unit.ground].data_set, unit.what)
-            return [run.to_json() for run in figure_3.learn(surrogate, experiment, unit.seeds)]
+            runs = figure_3.learn(surrogate, experiment, unit.seeds, plan.learning_models)
+            return [run.to_json() for run in runs]
         case "race":
             return _races(unit, _surrogate(data, unit.ground))
 

@@ -33,7 +33,7 @@ from typing import Literal
 
 from reproduce.training.commands import StopCommand, fill, split_command
 
-Kind = Literal["embedded", "real"]
+Kind = Literal["embedded", "real", "surrogate"]
 
 _GLOG = {"GLOG_logtostderr": "1", "GLOG_minloglevel": "0", "GLOG_log_prefix": "1"}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -58,7 +58,8 @@ class Caffe:
     Attributes:
         argv: the words of the command, placeholders and all; those that name files are absolute.
         version: what it said to `--version`.
-        kind: `embedded` for this project's own engine, `real` for any other.
+        kind: `embedded` for this project's own engine, `surrogate` for its program that predicts
+            and trains nothing, `real` for any other.
         gpu: the GPU passed as `--gpu`; None passes none.
         threads: CPU threads of a process; None leaves the environment as it is.
         stop: the words of `CAFFE_STOP`, placeholders and all; empty without one.
@@ -154,8 +155,18 @@ def find_caffe(env: Mapping[str, str], run_folder: Path | None = None) -> Caffe:
         argv, source = _embedded(), "the embedded caffe"
     asked = fill(argv, _values(run_folder or Path.cwd()), ["--version"])
     version = _version(asked, source, env)
-    kind: Kind = "embedded" if "caffe_torch" in version or "caffe-torch" in version else "real"
-    return Caffe(argv, version, kind, stop=stop)
+    return Caffe(argv, version, _kind(version), stop=stop)
+
+
+def is_predicted(trainer: str | None) -> bool:
+    """Whether a run's rewards are predicted, by how its record names its trainer and kind."""
+    return trainer is not None and trainer.endswith(" (surrogate)")
+
+
+def _kind(version: str) -> Kind:
+    if version.startswith("surrogate of "):
+        return "surrogate"
+    return "embedded" if "caffe_torch" in version or "caffe-torch" in version else "real"
 
 
 _PLACEHOLDERS = ("run", "name")

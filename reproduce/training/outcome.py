@@ -40,7 +40,8 @@ class TrialResult:
         iterations: training iterations of all attempts, repetitions after a kill left out.
         seconds: wall time of the training processes alone.
         trainer: the `caffe` that ran, with its version.
-        message: the reason of a failure, in one line; empty otherwise.
+        message: the reason of a failure, or why a prediction is no more than a guess, in one
+            line; empty otherwise.
     """
 
     outcome: Outcome

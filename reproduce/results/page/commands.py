@@ -76,6 +76,9 @@ def _flags(options: dict[str, Any]) -> list[str]:
         "ray_address": None,
         "gpus_per_trial": 0.0,
         "cpus_per_trial": 1.0,
+        "trainer": "caffe",
+        "authors_data": None,
+        "failure_share": None,
     }
     for key, default in defaults.items():
         if options.get(key, default) != default:

@@ -7,5 +7,6 @@
 * `surrogate`: all of them as one, from an architecture to a curve;
 * `quality`: how good it is on nets that it has not seen;
 * `trainer`: a search's trainer, in the search's own process;
+* `choice`, `searching`: `metaqnn search --trainer surrogate`: which runs may, and a whole one;
 * `command`: the same behind Caffe's command line.
 """

@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import prototxt_gen.caffe_pb2 as caffe_pb2
 from google.protobuf import text_format
@@ -33,9 +33,13 @@ from prototxt_gen.read import ReadError, read_net
 from prototxt_gen.shapes import ShapeError
 from reproduce.audit.authors_data.figure_a2 import CHANCE
 from reproduce.audit.authors_data.files import EPOCHS, read_authors_data
+from reproduce.rivals.surrogate.choice import surrogate_name
 from reproduce.rivals.surrogate.data import DATA_SETS, training_data
-from reproduce.rivals.surrogate.surrogate import Curve, Surrogate
+from reproduce.run import RunError
 from reproduce.search.released_files import ReleasedFileError
+
+if TYPE_CHECKING:
+    from reproduce.rivals.surrogate.surrogate import Curve, Surrogate
 
 _RATE_SLACK = 1.05  # solver files round their learning rates to six decimals
 
@@ -47,9 +51,10 @@ class CommandError(RuntimeError):
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 1 after a line of severity F."""
     options = _parser().parse_args(words)
-    name = f"surrogate of {options.data_set}, seed {options.seed}"
-    if options.failure_share is not None:
-        name += f", failure share {options.failure_share:g}"
+    try:
+        name = surrogate_name(options.data_set, options.seed, options.failure_share)
+    except RunError as error:
+        sys.exit(f"ERROR: {error}")
     if options.version:
         print(name)
         return
@@ -97,6 +102,8 @@ def _train(options: argparse.Namespace, name: str) -> None:
 
 
 def _surrogate(options: argparse.Namespace) -> Surrogate:
+    from reproduce.rivals.surrogate.surrogate import Surrogate
+
     if options.authors_data is None:
         raise CommandError("--authors-data must name the folder of the authors' files")
     try:

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 from prototxt_gen.notation import parse
 from reproduce.experiments.schema import Experiment
+from reproduce.rivals.surrogate.choice import OUTSIDE, surrogate_name
 from reproduce.rivals.surrogate.surrogate import FIRST_RATE, RATE_FACTOR, Curve, Surrogate
 from reproduce.search.replay_memory import Trial
 from reproduce.trainer import reward_of
@@ -22,6 +23,8 @@ class SurrogateTrainer:
 
     def __init__(self, experiment: Experiment, surrogate: Surrogate) -> None:
         self._experiment, self._surrogate = experiment, surrogate
+        share = surrogate.failure_share
+        self._name = surrogate_name(surrogate.data_set, surrogate.seed, share)
         self.outside: dict[str, str] = {}
         self.epochs = 0
 
@@ -56,5 +59,6 @@ class SurrogateTrainer:
             restarts=curve.restarts,
             iterations=0,
             seconds=0.0,
-            trainer=f"surrogate of {self._surrogate.data_set}, seed {self._surrogate.seed}",
+            trainer=self._name,
+            message="" if curve.problem is None else f"{OUTSIDE}{curve.problem}",
         )

@@ -123,6 +123,7 @@ def test_its_claims_that_need_no_data_are_fresh_anywhere() -> None:
         (["--json", "--markdown"], "choose one"),
         (["--run", "no-such-run"], "no-such-run"),
         (["--authors-data", "Makefile"], "it is no folder"),
+        (["--rivals", "no-such-study"], "--rivals no-such-study: it is no folder"),
     ],
 )
 def test_what_is_wrong_is_one_line(

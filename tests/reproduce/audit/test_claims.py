@@ -50,7 +50,8 @@ def test_at_least_sixty_claims_are_decided_without_the_authors_data() -> None:
 def test_every_claim_is_decided_or_says_what_would_decide_it(reference: Path) -> None:
     found = [audited(claim, Context(reference / "authors-runs")) for claim in CLAIMS]
     waiting = [one for one in found if not one.finding.verdict.computed]
-    assert {one.claim.check for one in waiting} == {
+    studies = {claim.check for claim in CLAIMS if claim.check.startswith("surrogate_")}
+    assert {one.claim.check for one in waiting} == studies | {
         "measured_error",
         "measured_rise",
         "measured_best",
@@ -149,6 +150,7 @@ def test_a_claim_that_its_check_does_not_take_is_told(
         "figure:none/svhn",
         "authors:nothing",
         "run:nothing",
+        "study:nothing",
     ],
 )
 def test_an_input_that_there_is_not_is_told(tmp_path: Path, reference: str) -> None:

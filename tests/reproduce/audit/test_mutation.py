@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from reproduce.audit.claims import Claim, all_claims, claim_named
 from reproduce.audit.context import Context
 from reproduce.audit.findings import Finding, UnfitInputError
 from tests.reproduce.audit.perturb import changes, leaves, mutants
+from tests.reproduce.audit.studies import write_study
 
 CLAIMS = all_claims()
 WITHOUT_RUNS = {"measured_error", "measured_rise", "measured_best"}
@@ -25,12 +27,18 @@ def result(id_: str, context: Context) -> Audited:
     return audited(claim_named(id_), context)
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with made-up numbers: the checks are tried, and not its findings."""
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
 @pytest.fixture
-def found(request: pytest.FixtureRequest) -> Audited:
+def found(request: pytest.FixtureRequest, study: Path) -> Audited:
     claim: Claim = request.param
     needs = any(reference.startswith("authors:") for reference in claim.inputs.values())
     data = request.getfixturevalue("reference") / "authors-runs" if needs else None
-    return result(claim.id, Context(data))
+    return result(claim.id, Context(data, rivals=study))
 
 
 def on(claim: Claim, inputs: dict[str, object]) -> Finding | None:

@@ -279,7 +279,7 @@ def test_the_figure_is_the_same_for_the_same_runs(learned: list[LearningRun]) ->
     assert text == figure_3_svg(comparisons(learned), "svhn")
     document = minidom.parseString(text)  # noqa: S318 - our own
     words = [node.firstChild.data for node in document.getElementsByTagName("text")]
-    assert "authors preset: mean of 3 seeds, and 90 % of them" in words
+    assert "preset authors: mean of 3 seeds, and 90 % of them" in words
     assert "paper: rolling mean over 100" in words
     with pytest.raises(ValueError, match="no searches on cifar10"):
         figure_3_svg([one], "cifar10")
@@ -291,8 +291,8 @@ def test_the_figure_draws_the_papers_and_the_seeds_own_values(learned: list[Lear
     for order in ([one, without], [without, one]):
         (axes,) = figure_3(order, "svhn").axes
         lines = {str(line.get_label()).partition(":")[0]: line for line in axes.lines}
-        assert list(lines) == ["authors preset", "paper"]
-        assert tuple(np.asarray(lines["authors preset"].get_ydata())) == one.rolling
+        assert list(lines) == ["preset authors", "paper"]
+        assert tuple(np.asarray(lines["preset authors"].get_ydata())) == one.rolling
         assert tuple(np.asarray(lines["paper"].get_ydata())) == published("svhn").rolling
     heights = {bar.height for bar in published("svhn").means.values()}
     assert {bar.get_height() for bar in axes.patches} == heights

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import optuna
 import pytest
 
 from prototxt_gen.notation import Architecture
@@ -12,7 +13,7 @@ from reproduce.experiments.schema import Experiment
 from reproduce.rivals.encoding import FlatEncoding, TreeEncoding
 from reproduce.rivals.plan import experiment_of
 from reproduce.rivals.race import Searcher
-from reproduce.rivals.searchers import RIVALS, new_searcher
+from reproduce.rivals.searchers import PATIENCE, RIVALS, OptunaSearcher, new_searcher
 from reproduce.rivals.surrogate.surrogate import Curve
 from reproduce.search.space import SearchSpace
 
@@ -176,3 +177,17 @@ def test_tree_parameters_have_one_number_of_choices_each(space: SearchSpace) -> 
     for _ in range(500):
         tree.decode(choose)
     assert len(seen) > 20
+
+
+def test_a_sampler_that_stays_with_one_net_is_made_to_move_on(space: SearchSpace) -> None:
+    """Of one value for every parameter there is one net; another sampler brings others."""
+    stubborn = optuna.samplers.PartialFixedSampler(
+        {f"layer {i}": 0 for i in range(1, 20)}, optuna.samplers.RandomSampler(seed=0)
+    )
+    other = optuna.samplers.RandomSampler(seed=1)
+    alone = OptunaSearcher(stubborn, FlatEncoding(space))
+    assert len(set(map(str, proposals(alone, 20, small_is_good)))) == 1
+    moved = OptunaSearcher(stubborn, FlatEncoding(space), otherwise=other)
+    nets = list(map(str, proposals(moved, 1 + PATIENCE + 1, small_is_good)))
+    assert set(nets[:-1]) == {nets[0]}
+    assert nets[-1] != nets[0]

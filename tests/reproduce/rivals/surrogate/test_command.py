@@ -14,7 +14,7 @@ from prototxt_gen.solver import solver_text
 from reproduce.rivals.surrogate.command import main
 from reproduce.rivals.surrogate.surrogate import Surrogate
 from reproduce.search.replay_memory import read_replay_memory
-from reproduce.training.caffe import Caffe, find_caffe
+from reproduce.training.caffe import Caffe, find_caffe, is_predicted
 from reproduce.training.log_parser import Error, Fatal, Finished, TestOutput, parse_events
 from reproduce.training.outcome import Outcome
 from reproduce.training.recipe import Recipe
@@ -161,6 +161,21 @@ def test_a_net_that_it_cannot_read_is_one_fatal_line(
     assert complaint in event.message
 
 
+def test_it_is_a_caffe_of_a_kind_of_its_own(caffe: Caffe) -> None:
+    assert caffe.kind == "surrogate"
+    assert is_predicted(f"{caffe} ({caffe.kind})")
+    assert not is_predicted(f"{caffe} (real)")
+
+
+def test_without_scikit_learn_it_says_what_to_install(
+    run: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    code, log = run("--version")
+    assert code == 1
+    assert log.read_text().startswith("ERROR: scikit-learn is not installed: ")
+
+
 def test_it_says_that_it_cannot_test(run: RunCommand) -> None:
     code, log = run("test", "--weights=x")
     assert code == 1
@@ -191,7 +206,9 @@ def test_a_whole_search_runs_by_it(
     searching.finish()
     with read_replay_memory(searching.folder / "run" / "replay.sqlite") as memory:
         trials = list(memory.trials())
-        assert str(memory.get("trainer")).startswith("surrogate of cifar10, seed 0")
+        trainer = str(memory.get("trainer"))
+    assert trainer.startswith("surrogate of cifar10, seed 0")
+    assert is_predicted(trainer)
     assert len(trials) == 6
     for trial in trials:
         assert trial.result is not None
