@@ -82,9 +82,9 @@ transfer: ## the best net of a finished run on other data sets, Table 5 (RUN, DA
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/metaqnn transfer $(RUN) $(if $(GPUS),--gpus $(GPUS)) $(if $(THREADS),--threads $(THREADS))
 
-audit: setup ## every claim of the paper with a verdict (AUTHORS_DATA: a folder for the authors' own data; RUN)
+audit: setup ## every claim of the paper with a verdict (AUTHORS_DATA: a folder for the authors' own data; RUN; RIVALS: a study of `make rivals`)
 	@$(BIN)/metaqnn audit $(if $(AUTHORS_DATA),--authors-data $(AUTHORS_DATA)) \
-		$(foreach run,$(RUN),--run $(run))
+		$(foreach run,$(RUN),--run $(run)) $(if $(RIVALS),--rivals $(RIVALS))
 
 rivals: $(VENV)/ready-rivals ## Q-learning against other searchers on a surrogate (AUTHORS_DATA; PLAN=quick, full; PAGE)
 	@$(BIN)/metaqnn rivals --authors-data $(or $(AUTHORS_DATA),data/authors) --plan $(PLAN) \

@@ -84,9 +84,11 @@ def _parts(results: StudyResults) -> Iterator[str]:
 def _plan(results: StudyResults) -> str:
     plan = results.plan
     budgets = ", ".join(f"{models:,}" for models in plan.budgets)
+    fewest = min(plan.seeds_of(searcher) for searcher in plan.searchers)
+    few = f" ({fewest} where a searcher does not scale)" if fewest < plan.seeds else ""
     return (
-        f"{plan.seeds} seeds of each race (10 at most where a searcher does not scale), budgets of {budgets} models, {plan.learning_seeds} "
-        f"seeds of Figure 3, {plan.orders} orders of early stopping."
+        f"{plan.seeds} seeds of each race{few}, budgets of {budgets} models, "
+        f"{plan.learning_seeds} seeds of Figure 3, {plan.orders} orders of early stopping."
     )
 
 
@@ -125,7 +127,8 @@ _TABLES = """\
 Regret is the prediction for the best net that any searcher found on a ground at any budget, less
 that for a searcher's own best, in points: mean over seeds, and 95 % bootstrap interval. *Equal*
 means that each seed's searchers are compared where all have spent the same: the least of their
-totals. The rank is the mean over seeds (at equal models; Hyperband's at equal epochs), and the
+totals. A training that Hyperband has stopped is worth what was seen of it when the best net is
+chosen, and what it would have reached when its regret is told. The rank is the mean over seeds (at equal models; Hyperband's at equal epochs), and the
 difference and its p (Wilcoxon's signed-rank test, paired by seed, corrected by Holm) likewise."""
 
 _EARLY_STOPPING = """\
