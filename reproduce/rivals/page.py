@@ -119,7 +119,7 @@ The tree of nets is told in one of two ways: *on the tree*, with a parameter for
 and set of open layers; or *flat*, with a parameter for each depth over all layers, of which one
 that is not open stands for the next that is. Joint samplers need the flat one: on the tree only the
 first layer is common to all nets, and NSGA-II would propose as random search does. Where a model of
-the rewards proposes nets that it knows five times in a row, the next one is random. Budgets are
+the rewards proposes a net that it knows, the next one is random. Budgets are
 those that a library's own time permits: it grows with the square of the models for TPE and
 Hyperband, with the cube for Gaussian processes."""
 

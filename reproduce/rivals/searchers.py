@@ -23,7 +23,7 @@ from reproduce.search.space import SearchSpace
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-PATIENCE = 5
+PATIENCE = 1
 """Nets in a row that were proposed before; what seems best to a model may be one that it knows."""
 
 
