@@ -128,8 +128,9 @@ Regret is the prediction for the best net that any searcher found on a ground at
 that for a searcher's own best, in points: mean over seeds, and 95 % bootstrap interval. *Equal*
 means that each seed's searchers are compared where all have spent the same: the least of their
 totals. A training that Hyperband has stopped is worth what was seen of it when the best net is
-chosen, and what it would have reached when its regret is told. The rank is the mean over seeds (at equal models; Hyperband's at equal epochs), and the
-difference and its p (Wilcoxon's signed-rank test, paired by seed, corrected by Holm) likewise."""
+chosen, and what it would have reached when its regret is told. The rank is the mean over seeds (at
+equal models; Hyperband's at equal epochs), and the difference and its p (Wilcoxon's signed-rank
+test, paired by seed, corrected by Holm) likewise."""
 
 _EARLY_STOPPING = """\
 Baker et al. (arXiv 1705.10823; the thesis, chapter 4) predict a net's final accuracy from the first
