@@ -15,6 +15,7 @@ PRESET = "authors"
 """Whose space the rivals search: that of the runs that the surrogate has learned from."""
 
 Q_LEARNING = "q-learning"
+_SCHEDULED = Q_LEARNING, "q-learning-paper"
 Kind = Literal["quality", "early stopping", "learning", "race"]
 
 
@@ -91,7 +92,7 @@ class Plan:
         """
         most = RIVALS[searcher].most
         within = [budget for budget in self.budgets if most is None or budget <= most]
-        return within if searcher == Q_LEARNING else within[-1:]
+        return within if searcher in _SCHEDULED else within[-1:]
 
     def seeds_of(self, searcher: str) -> int:
         """With how many seeds a searcher is run."""
@@ -117,7 +118,7 @@ PLANS = {
         all_learn=(Q_LEARNING, "random"),
         learning_seeds=20,
         presets=("paper", "released", "authors"),
-        orders=100,
+        orders=50,
         chunk=20,
     ),
 }

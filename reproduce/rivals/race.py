@@ -87,8 +87,8 @@ class Checkpoint:
 class Race:
     """What became of one searcher with one seed.
 
-    Only nets within the surrogate's range count as its best; what a net outside is worth, nobody
-    knows. `outside_reward` is the highest reward of those.
+    Only nets that learned, within the surrogate's range, count as its best; what a net outside is
+    worth, nobody knows. `outside_reward` is the highest reward of those.
 
     Attributes:
         models, epochs, flop, proposals: spent in all; proposals include nets trained before.
@@ -177,9 +177,9 @@ class Runner:
         race.epochs += new
         race.flop += new * training.flop_per_epoch
         reward = max(curve.accuracies[:wanted])
-        if not curve.in_range:
+        if curve.learned and not curve.in_range:
             race.outside_reward = max(race.outside_reward, reward)
-        elif not race.improvements or reward > race.improvements[-1].reward:
+        elif curve.learned and (not race.improvements or reward > race.improvements[-1].reward):
             expected = float(self._surrogate.predict(net).smooth.max())
             race.improvements.append(
                 Improvement(race.models, race.epochs, race.flop, reward, expected, str(net))

@@ -45,11 +45,11 @@ class StudyResults:
     def best(self, ground: str) -> float:
         """The highest prediction of any net that any searcher found on a ground."""
         return max(
-            race.improvements[-1].expected
+            one.expected
             for races in self.races[ground].values()
             for found in races.values()
             for race in found.values()
-            if race.improvements
+            for one in race.improvements
         )
 
     def comparison(self, ground: str, models: int, unit: Unit) -> Comparison:
@@ -110,8 +110,6 @@ def _at(
     races = {}
     for searcher in plan.searchers_on(ground):
         fitting = [own for own in plan.models(searcher) if own >= models]
-        if searcher == Q_LEARNING:
-            fitting = [own for own in fitting if own == models]
         if not fitting:
             continue
         own = found[ground.name, searcher, fitting[0]]

@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import TrialState
 
 from prototxt_gen.notation import Architecture
+from reproduce.experiments.load import experiment_path, load_experiment
 from reproduce.experiments.schema import Experiment
 from reproduce.rivals.encoding import Encoding, FlatEncoding, TreeEncoding
 from reproduce.rivals.q_learning import QLearning
@@ -24,7 +25,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 PATIENCE = 1
-"""Nets in a row that were proposed before; what seems best to a model may be one that it knows."""
+"""Proposals in a row of nets that were proposed before, after which one is made at random."""
 
 
 class OptunaSearcher:
@@ -35,6 +36,7 @@ class OptunaSearcher:
         encoding: how its answers make a net.
         pruner: what stops trainings early; None trains all to their end.
         rungs: epochs after which it decides.
+        name: of the study, by which Hyperband draws each training's bracket.
         otherwise: proposes instead after `PATIENCE` nets in a row that were told before; None for
             samplers that do not stay with one net.
     """
@@ -46,12 +48,13 @@ class OptunaSearcher:
         pruner: BasePruner | None = None,
         rungs: Collection[int] = (),
         otherwise: BaseSampler | None = None,
+        name: str | None = None,
     ) -> None:
         self._encoding, self._rungs = encoding, rungs
         self._sampler, self._otherwise = sampler, otherwise or sampler
         self._told, self._repeats = set[str](), 0
         self._study = optuna.create_study(
-            direction="maximize", sampler=sampler, pruner=pruner or NopPruner()
+            study_name=name, direction="maximize", sampler=sampler, pruner=pruner or NopPruner()
         )
         self._trial: optuna.Trial | None = None
 
@@ -127,6 +130,20 @@ def _q_learning(
     return QLearning(experiment, models, rng, Agent(space, experiment.q_learning.constants))
 
 
+def _paper_q_learning(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    paper = load_experiment(experiment_path(experiment.name), "paper", 0, "paper")
+    other = experiment.model_copy(update={"q_learning": paper.q_learning})
+    return QLearning(other, models, rng, Agent(space, other.q_learning.constants))
+
+
+def _random_flat(
+    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+) -> Searcher:
+    return OptunaSearcher(RandomSampler(seed=_seed(rng)), FlatEncoding(space))
+
+
 def _random(
     experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
 ) -> Searcher:
@@ -163,12 +180,21 @@ def _hyperband(
     epochs, factor = experiment.exploration.epochs, 3
     pruner = HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=factor)
     rungs = [factor**k for k in range(epochs) if factor**k < epochs]
-    return OptunaSearcher(RandomSampler(seed=_seed(rng)), TreeEncoding(space), pruner, rungs)
+    return OptunaSearcher(
+        RandomSampler(seed=_seed(rng)),
+        TreeEncoding(space),
+        pruner,
+        rungs,
+        name=f"hyperband {_seed(rng)}",
+    )
 
 
 RIVALS: Mapping[str, Rival] = {
     "q-learning": Rival(
-        "Q-learning", "the paper's agent, Table 2's ε schedule scaled to the budget", _q_learning
+        "Q-learning",
+        "the agent of the authors' own runs (preset `authors`): 128 replays a model, on SVHN for "
+        "ε ≥ 0.8 at the stage's end; Table 2's ε schedule scaled to the budget",
+        _q_learning,
     ),
     "random": Rival("random", "Optuna's RandomSampler on the tree: the agent at ε = 1", _random),
     "tpe": Rival(
@@ -202,6 +228,18 @@ RIVALS: Mapping[str, Rival] = {
         most=500,
         seeds=10,
         by_epochs=True,
+    ),
+    "q-learning-paper": Rival(
+        "Q-learning, paper's rules",
+        "the same with the text's 100 replays after each model (preset `paper`), in the same space",
+        _paper_q_learning,
+        most=500,
+    ),
+    "random-flat": Rival(
+        "random, flat",
+        "Optuna's RandomSampler on the flat encoding: how the samplers on it begin",
+        _random_flat,
+        most=500,
     ),
 }
 

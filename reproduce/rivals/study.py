@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,29 @@ def _work(left: Sequence[Unit], data: Path, folder: Path, workers: int) -> Itera
             pool.submit(_do, unit, data, folder): unit for unit in left
         }
         for future in as_completed(futures):
-            future.result()
+            try:
+                future.result()
+            except ValueError as error:
+                raise StudyError(f"{futures[future].name}: {error}") from None
             yield Done(futures[future], before=False)
     except BrokenProcessPool:
         raise StudyError(
             "a worker died, of too little memory perhaps; the same command goes on"
         ) from None
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in active_children():
+            worker.terminate()
 
 
 def _start_worker() -> None:
-    """One thread for all libraries; and when the parent dies, however it does, so does this."""
+    """One thread for all libraries; and when the parent dies, however it does, so does this.
+
+    What is loaded already is told by a call, what will be (PyTorch) by its variable.
+    """
     threadpool_limits(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     parent = parent_process()
 
     def follow() -> None:
@@ -233,4 +244,4 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise StudyError(f"{path} is not there: the study is not complete; run it") from None
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from None
+        raise StudyError(f"{path} cannot be read ({error}): delete it and run the study") from None

@@ -1,7 +1,7 @@
 """The rivals' proposals: nets of the space, the same by seed, and after what they were told."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import optuna
@@ -17,7 +17,8 @@ from reproduce.rivals.searchers import PATIENCE, RIVALS, OptunaSearcher, new_sea
 from reproduce.rivals.surrogate.surrogate import Curve
 from reproduce.search.space import SearchSpace
 
-ROUNDS = {"nsga2": 110, "q-learning": 600, "gp": 26}
+RANDOM = ["random", "random-flat", "hyperband"]
+ROUNDS = {"nsga2": 110, "q-learning": 600, "q-learning-paper": 600, "gp": 26}
 """Proposals until what was told must show; NSGA-II's population is 50."""
 
 
@@ -44,15 +45,22 @@ def large_is_good(net: Architecture) -> Curve:
     return curve(1 - 1 / (1 + len(net)))
 
 
-def proposals(searcher: Searcher, count: int, judge: object) -> list[Architecture]:
-    assert callable(judge)
+def proposals(
+    searcher: Searcher, count: int, judge: Callable[[Architecture], Curve]
+) -> list[Architecture]:
+    return [net for net, _ in trainings(searcher, count, judge)]
+
+
+def trainings(
+    searcher: Searcher, count: int, judge: Callable[[Architecture], Curve]
+) -> list[tuple[Architecture, int]]:
+    """Nets asked for, and the epochs wanted of each."""
     found = []
     for _ in range(count):
         net = searcher.ask()
         if net is None:
             break
-        found.append(net)
-        searcher.tell(judge(net))
+        found.append((net, searcher.tell(judge(net))))
     return found
 
 
@@ -69,7 +77,7 @@ def test_proposals_are_of_the_space_and_the_same_by_seed(
         space.walk(net)  # raises of a net that it does not hold
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if name not in ("random", "hyperband")])
+@pytest.mark.parametrize("name", [name for name in RIVALS if name not in RANDOM])
 def test_what_a_searcher_is_told_changes_what_it_proposes(
     name: str, experiment: Experiment, space: SearchSpace
 ) -> None:
@@ -84,7 +92,7 @@ def test_what_a_searcher_is_told_changes_what_it_proposes(
     assert last[0] < last[1] - 1
 
 
-@pytest.mark.parametrize("name", ["random", "hyperband"])
+@pytest.mark.parametrize("name", RANDOM)
 def test_random_proposals_do_not_depend_on_what_was_told(
     name: str, experiment: Experiment, space: SearchSpace
 ) -> None:
@@ -132,7 +140,6 @@ def test_each_encoding_reaches_every_net_of_some_walks(
     nets = [agent.sample(rng, 1.0).architecture for _ in range(200)]
     flat, tree = FlatEncoding(space), TreeEncoding(space)
     for net in nets:
-        numbers = iter([number for _, number in space.walk(net)])
         opened = iter(space.walk(net))
 
         def along(name: str, choices: int, opened: Iterator[tuple[int, int]] = opened) -> int:
@@ -143,7 +150,6 @@ def test_each_encoding_reaches_every_net_of_some_walks(
             raise AssertionError(f"{name}: the walk has ended")
 
         assert tree.decode(along) == net
-        del numbers
         wanted = itertools.chain(
             (
                 flat.actions.index(space.actions[space.state_of[node]][number])
