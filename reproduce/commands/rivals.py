@@ -44,6 +44,7 @@ def rivals(
     if plan not in PLANS:
         raise RunError(f"--plan {plan}: a plan is one of {', '.join(PLANS)}")
     folder = (run or Path("runs") / f"rivals-{plan}").resolve()
+    (page or folder).mkdir(parents=True, exist_ok=True)
     console, chosen = Console(), PLANS[plan]
     processes = workers or os.cpu_count() or 1
     work = units(chosen)
@@ -75,6 +76,8 @@ def rivals(
             write_files(results, written.parent / FIGURES)
     except StudyError as error:
         raise RunError(str(error)) from None
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command goes on with what is not done") from None
     console.print(f"Study: {folder}", soft_wrap=True, highlight=False)
     console.print(f"Page: {written}", soft_wrap=True, highlight=False)
 

@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import friedmanchisquare, rankdata, wilcoxon
 
-from reproduce.results.intervals import bootstrap_interval
+from reproduce.results.intervals import FEWEST_FOR_BOOTSTRAP, bootstrap_interval
 from reproduce.rivals.race import Checkpoint, Improvement, Race
 
 Floats = NDArray[np.float64]
 Unit = Literal["models", "epochs", "flop"]
 UNITS: tuple[Unit, ...] = ("models", "epochs", "flop")
+Verdict = Literal["better", "worse", "not told apart", "too few seeds"]
+
+FEWEST_SEEDS = 6
+"""Of fewer pairs Wilcoxon's two-sided p is never below 0.05."""
 
 Races = Mapping[str, Mapping[int, Race]]
 """Races on one ground with one budget, by searcher and seed."""
@@ -47,6 +51,7 @@ class Standing:
     """One searcher at a budget, over seeds.
 
     Attributes:
+        seeds: of all searchers.
         regret: best prediction of any searcher's net on this ground less that of its own best,
             mean over seeds; `low` and `high` a 95 % bootstrap interval of it.
         reward: mean highest validation accuracy, as seen.
@@ -88,8 +93,10 @@ class Paired:
     corrected: float
 
     @property
-    def verdict(self) -> Literal["better", "worse", "not told apart"]:
+    def verdict(self) -> Verdict:
         """What may be said of `first`, by the corrected p of 0.05."""
+        if self.seeds < FEWEST_SEEDS:
+            return "too few seeds"
         if self.corrected >= 0.05:
             return "not told apart"
         return "better" if self.difference > 0 else "worse"
@@ -117,65 +124,65 @@ class Comparison:
 def compare(
     races: Races, unit: Unit, against: str, best: float, rng: np.random.Generator
 ) -> Comparison:
-    """Compare searchers at the budget that each seed's all have spent.
+    """Compare searchers at equal budgets: where those compared have spent the same, by seed.
+
+    Standings are of the seeds that all searchers have, where the least of them all has ended;
+    pairs are of the seeds that both have, where the first of the two has ended.
 
     Args:
-        races: the searchers' races; all of the same seeds.
+        races: the searchers' races.
         unit: of the budget.
         against: the searcher that all others are compared with.
         best: see `Comparison`.
         rng: of the intervals.
 
     Raises:
-        ValueError: if the seeds differ, or a race found nothing.
+        ValueError: if there are not three seeds in common, or a race found nothing in its budget.
     """
-    seeds = sorted(races[against])
-    if any(sorted(found) != seeds for found in races.values()):
-        raise ValueError("the searchers' seeds differ")
-    expected = {name: np.empty(len(seeds)) for name in races}
-    rewards = {name: np.empty(len(seeds)) for name in races}
-    for place, seed in enumerate(seeds):
-        budget = common_budget([found[seed] for found in races.values()], unit)
-        for name, found in races.items():
-            one = best_at(found[seed], unit, budget)
-            if one is None:
-                raise ValueError(f"{name} with seed {seed} found no net within {budget:g} {unit}")
-            expected[name][place], rewards[name][place] = one.expected, one.reward
-    ranks = dict(
-        zip(races, rankdata([-expected[name] for name in races], axis=0).mean(axis=1), strict=True)
-    )
+    found = _found(races, unit)
+    first = found[against]
+    expected = {name: np.array([one.expected for one in own]) for name, own in found.items()}
+    columns = [-expected[name] for name in races]
+    ranks = dict(zip(races, rankdata(columns, axis=0).mean(axis=1), strict=True))
     standings = []
     for name, values in expected.items():
         low, high = bootstrap_interval(list(best - values), rng)
-        standings.append(
-            Standing(
-                name,
-                len(seeds),
-                float((best - values).mean()),
-                low,
-                high,
-                float(rewards[name].mean()),
-                float(ranks[name]),
-            )
-        )
-    friedman = None
-    if len(races) >= 3:
-        friedman = float(friedmanchisquare(*expected.values()).pvalue)
-    others = [name for name in races if name != against]
+        reward = float(np.mean([one.reward for one in found[name]]))
+        regret = float((best - values).mean())
+        standings.append(Standing(name, len(first), regret, low, high, reward, float(ranks[name])))
+    differences = {}
+    for other in races:
+        if other != against:
+            both = _found({name: races[name] for name in (against, other)}, unit)
+            pairs = zip(both[against], both[other], strict=True)
+            differences[other] = np.array([a.expected - b.expected for a, b in pairs])
     return Comparison(
         unit,
         best,
         tuple(sorted(standings, key=lambda one: one.regret)),
-        tuple(paired(against, others, expected, rng)),
-        friedman,
+        tuple(paired(against, differences, rng)),
+        float(friedmanchisquare(*expected.values()).pvalue) if len(races) >= 3 else None,
     )
 
 
-def paired(
-    first: str, others: Sequence[str], found: Mapping[str, Floats], rng: np.random.Generator
-) -> list[Paired]:
-    """One searcher against each of some others, by what each found with each seed."""
-    differences = {other: found[first] - found[other] for other in others}
+def _found(races: Races, unit: Unit) -> dict[str, list[Improvement]]:
+    """Each searcher's best net, by the seeds that all have, where the first of them has ended."""
+    seeds = sorted(set.intersection(*(set(own) for own in races.values())))
+    if len(seeds) < FEWEST_FOR_BOOTSTRAP:
+        raise ValueError(f"{', '.join(races)}: {len(seeds)} seeds in common are too few")
+    found: dict[str, list[Improvement]] = {name: [] for name in races}
+    for seed in seeds:
+        budget = common_budget([own[seed] for own in races.values()], unit)
+        for name, own in races.items():
+            one = best_at(own[seed], unit, budget)
+            if one is None:
+                raise ValueError(f"{name} with seed {seed} found no net within {budget:g} {unit}")
+            found[name].append(one)
+    return found
+
+
+def paired(first: str, differences: Mapping[str, Floats], rng: np.random.Generator) -> list[Paired]:
+    """One searcher against some others, by the differences of what both found with each seed."""
     p = {other: _wilcoxon(values) for other, values in differences.items()}
     corrected = dict(zip(p, holm(list(p.values())), strict=True))
     pairs = []

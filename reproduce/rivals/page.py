@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from reproduce.estimate import ASSUMED_FLOP_PER_SECOND
 from reproduce.files import write_atomically
 from reproduce.published_results import NAMES
 from reproduce.rivals import quality_text, race_text
@@ -14,6 +15,8 @@ from reproduce.rivals.figure_3_plot import figure_3_svg
 from reproduce.rivals.figure_3_text import markdown as figure_3_markdown
 from reproduce.rivals.race_plot import race_svg
 from reproduce.rivals.results import RESULTS_FILE, StudyResults, table
+from reproduce.rivals.surrogate.data import CIFAR10_FAILURE_SHARE
+from reproduce.rivals.surrogate.surrogate import RATES
 
 PAGE, FIGURES = "rivals.md", "rivals"
 
@@ -103,45 +106,59 @@ _COMMANDS = """\
 make rivals AUTHORS_DATA=data/authors                      # minutes; runs/rivals-quick/rivals.md
 make rivals AUTHORS_DATA=data/authors PLAN=full PAGE=docs  # an hour or two: this page"""
 
-_LIMITS = """\
-What this can and cannot say: the surrogate knows the authors' nets and what lies between them.
-Where a searcher would find a better net than any of those, predictions draw it to the mean, so that
-differences between searchers come out small. CIFAR-10's failures to learn were not published: all
-nets have the share of Figure A2, 1.9 %, and the same races without any failure stand beside. Nets
-outside the range of the authors' are trained and paid for, and the searcher is told the guess; they
-never count as its best."""
+_LIMITS = f"""\
+p is Wilcoxon's signed-rank test, two-sided, paired by seed and corrected by Holm over the searchers
+of one ground and budget; d_z is the mean difference over its deviation; intervals are bootstrap. A
+seed gives all searchers the same noise, not the same proposals.
 
-_SEARCHERS = """\
+What this can and cannot say:
+
+- Q-learning is that of the authors' own runs, in their space; by the text's rules it stands beside.
+- The surrogate knows the authors' nets, most of which their agent has chosen, and what lies between
+  them. Where a searcher would find a better net than any of those, predictions draw it to the mean:
+  differences between searchers come out small.
+- Nets are judged by the surrogate that was searched, so that its errors are exploited; whoever
+  searches better exploits them better.
+- CIFAR-10's failures to learn were not published: all nets have the share of Figure A2,
+  {CIFAR10_FAILURE_SHARE:.1%}, and the same races without any failure stand beside.
+- Nets outside the range of the authors' are trained and paid for, and the searcher is told the
+  guess; they never count as its best."""
+
+_SEARCHERS = f"""\
 All have the same space, the same curves and the same account: a model is a distinct net, one
 proposed again costs nothing; epochs include one for each learning rate given up, and a net that
-does not learn costs its five; device-seconds are FLOP at the 10 TFLOP/s that all estimates assume.
+does not learn costs {RATES} of them; device-seconds are FLOP at the
+{ASSUMED_FLOP_PER_SECOND["GPU"] / 1e12:.0f} TFLOP/s that all estimates assume.
 The tree of nets is told in one of two ways: *on the tree*, with a parameter for each pair of depth
 and set of open layers; or *flat*, with a parameter for each depth over all layers, of which one
 that is not open stands for the next that is. Joint samplers need the flat one: on the tree only the
-first layer is common to all nets, and NSGA-II would propose as random search does. Where a model of
-the rewards proposes a net that it knows, the next one is random. Budgets are
-those that a library's own time permits: it grows with the square of the models for TPE and
-Hyperband, with the cube for Gaussian processes."""
+first layer is common to all nets, and NSGA-II would propose as random search does. Uniform draws
+from the flat one make deeper nets than the agent's walk, so that random search is run on both.
+Where TPE, evolution or the Gaussian process proposes a net that it knows, the next one is random;
+evolution does not breed from those. Some searchers are held to fewer models and seeds, as their own
+time grows faster than the models."""
 
 _TABLES = """\
 Regret is the prediction for the best net that any searcher found on a ground at any budget, less
 that for a searcher's own best, in points: mean over seeds, and 95 % bootstrap interval. *Equal*
-means that each seed's searchers are compared where all have spent the same: the least of their
-totals. A training that Hyperband has stopped is worth what was seen of it when the best net is
-chosen, and what it would have reached when its regret is told. The rank is the mean over seeds (at
-equal models; Hyperband's at equal epochs), and the difference and its p (Wilcoxon's signed-rank
-test, paired by seed, corrected by Holm) likewise."""
+means that all are compared where the first of them has ended, seed by seed: at equal models that is
+their common budget; equal epochs and device-seconds cut the others short, and an ε schedule with
+them. Q-learning's lead over one searcher is taken over the seeds that both have, where the first of
+the two has ended. A training that Hyperband has stopped is worth what was seen of it when the best
+net is chosen, and what it would have reached when its regret is told. *Spent* is to each's end."""
 
 _EARLY_STOPPING = """\
 Baker et al. (arXiv 1705.10823; the thesis, chapter 4) predict a net's final accuracy from the first
 epochs of its curve by ν-SVR, and end a training whose probability to pass the best so far is low.
-Here it is measured on the curves that they published, and beside what the thesis has. Of each data
-set the first 1,000 nets are taken, as there: the R² of the last accuracy seen agrees then."""
+Here it is measured on the curves that they published, of each data set the first 1,000 as in the
+thesis, whose numbers stand beside. It chose hyperparameters among 1,000 draws for each model, here
+among 8; σ is by ten-fold cross-validation, there by leaving one out."""
 
 _SURROGATE = """\
-All numbers are of nets never seen in fitting, whole nets held out, not epochs. What one more run of
-a net would give, nobody published, so that there is no ceiling to compare with. The plain trees are
-a gradient boosting on hand-made features, fitted and held out alike."""
+All numbers are of nets never seen in fitting, whole nets held out, not epochs; only the learners'
+settings were chosen on the same nets, so that gains may be a little too good. What one more run of
+a net would give, nobody published, so that there is no ceiling to compare with. Beside it stands
+scikit-learn's gradient boosting as it comes, on the same features, fitted and held out alike."""
 
 
 def _provenance(results: StudyResults) -> Iterator[str]:

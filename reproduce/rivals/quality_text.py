@@ -36,15 +36,17 @@ def _better(what: str, found: Compared) -> str:
     gain = found.difference
     interval = f"({gain.low:+.3f} to {gain.high:+.3f}, paired)"
     if gain.low > 0:
-        return f"{what} is better than the plain trees' by {gain.value:+.3f} {interval}."
+        return f"{what} is better than plain gradient boosting's by {gain.value:+.3f} {interval}."
     if gain.high < 0:
-        return f"{what} is worse than the plain trees' by {gain.value:+.3f} {interval}."
-    return f"{what} is not shown better than the plain trees': {gain.value:+.3f} {interval}."
+        return f"{what} is worse than plain gradient boosting's by {gain.value:+.3f} {interval}."
+    return (
+        f"{what} is not shown better than plain gradient boosting's: {gain.value:+.3f} {interval}."
+    )
 
 
 def _scores(quality: Quality) -> str:
     rows = [
-        "| held out | surrogate | gradient boosting on plain features | difference |",
+        "| held out | surrogate | gradient boosting as it comes | difference |",
         "| --- | --- | --- | --- |",
         _row("rank correlation (Spearman)", quality.rank_correlation),
         _row("mean absolute error, accuracy", quality.error),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from reproduce.display import duration
-from reproduce.rivals.comparison import Comparison, Paired, Unit
-from reproduce.rivals.plan import GROUNDS, Q_LEARNING, Plan
-from reproduce.rivals.race import device_seconds
+from reproduce.rivals.comparison import UNITS, Comparison, Paired, Verdict
+from reproduce.rivals.plan import GROUNDS, Plan
+from reproduce.rivals.race import Race, device_seconds
 from reproduce.rivals.results import StudyResults
 from reproduce.rivals.searchers import RIVALS
 
@@ -16,96 +16,105 @@ TITLES = {
     "cifar10": "CIFAR-10",
     "cifar10-all-learn": "CIFAR-10, all nets learn",
 }
-_UNITS: dict[Unit, str] = {"models": "models", "epochs": "epochs", "flop": "device-seconds"}
 
 
 def searchers(plan: Plan) -> str:
     """Who searches, and how each is told the tree."""
-    rows = ["| searcher | what it is | at most, models |", "| --- | --- | --- |"]
+    rows = ["| searcher | what it is | at most, models | seeds |", "| --- | --- | --- | --- |"]
     for name in plan.searchers:
         one = RIVALS[name]
         most = "" if one.most is None else f"{one.most:,}"
-        rows.append(f"| {one.title} | {one.how} | {most} |")
+        rows.append(f"| {one.title} | {one.how} | {most} | {plan.seeds_of(name)} |")
     return "\n".join(rows)
 
 
 def verdict(results: StudyResults, ground: str, models: int) -> str:
     """Whether Q-learning beats random search on a ground, in one sentence."""
     pair = _pair(results.comparison(ground, models, "models"), "random")
-    said = {"better": "beats", "worse": "loses to", "not told apart": "is not told apart from"}
+    where = f"{TITLES[ground]}, {models:,} models"
     return (
-        f"**{TITLES[ground]}, {models:,} models: Q-learning {said[pair.verdict]} random search**, "
+        f"**{where}: Q-learning {_VERBS[pair.verdict]} random search**, "
         f"by {_signed(pair.difference)} points ({_signed(pair.low)} to {_signed(pair.high)}) of "
-        f"predicted accuracy; d = {pair.standardized:+.2f}; better in {pair.wins} of "
-        f"{pair.seeds} seeds, worse in {pair.losses}; p = {_p(pair.corrected)} (Wilcoxon, Holm)."
+        f"predicted accuracy; d_z = {pair.standardized:+.2f}; better in {pair.wins} of "
+        f"{pair.seeds} seeds, worse in {pair.losses}; p = {_p(pair.corrected)}."
     )
 
 
+_VERBS: dict[Verdict, str] = {
+    "better": "beats",
+    "worse": "loses to",
+    "not told apart": "is not told apart from",
+    "too few seeds": "has too few seeds to be told apart from",
+}
+
+
 def comparison(results: StudyResults, ground: str, models: int) -> str:
-    """The table of a budget: regret, reward and rank where all spent the same."""
-    found: dict[Unit, Comparison] = {
-        unit: results.comparison(ground, models, unit) for unit in _UNITS
-    }
-    by_unit = {
-        unit: {one.searcher: one for one in comparison.standings}
-        for unit, comparison in found.items()
-    }
-    pairs = {
-        unit: {one.second: one for one in comparison.pairs} for unit, comparison in found.items()
-    }
+    """The table of a budget: regret, and Q-learning's lead, where all spent the same."""
+    found = {unit: results.comparison(ground, models, unit) for unit in UNITS}
+    standings = {unit: {one.searcher: one for one in found[unit].standings} for unit in UNITS}
+    pairs = {unit: {one.second: one for one in found[unit].pairs} for unit in UNITS}
     rows = [
-        "| searcher | regret, equal models | equal epochs | equal device-seconds | accuracy seen "
-        "| rank | Q-learning less it | p | spent: models | epochs | device time | out of range |",
-        "| --- |" + " --- |" * 11,
+        "| searcher | equal models: regret | rank | Q-learning less it | p | equal epochs: regret "
+        "| Q-learning less it | p | equal device-seconds: regret | accuracy seen | spent: models "
+        "| epochs | device time | out of range |",
+        "| --- |" + " --- |" * 13,
     ]
-    order = [one.searcher for one in found["epochs"].standings]
+    order = [one.searcher for one in found["models"].standings]
+    order += [one.searcher for one in found["epochs"].standings if one.searcher not in order]
     for name in order:
         cells = []
-        for standings in by_unit.values():
-            one = standings.get(name)
-            cells.append(
-                "" if one is None else f"{_points(one.regret)} {_range(one.low, one.high)}"
-            )
-        unit: Unit = "epochs" if RIVALS[name].by_epochs else "models"
-        standing = by_unit[unit][name]
-        pair = pairs[unit].get(name)
-        cells += [f"{standing.reward:.2%}", f"{standing.rank:.1f}"]
-        cells += ["", ""] if pair is None else [_signed(pair.difference), _p(pair.corrected)]
-        cells += _spent(results, ground, models, name)
-        rows.append(f"| {RIVALS[name].title} | {' | '.join(cells)} |")
+        for unit in UNITS:
+            one, pair = standings[unit].get(name), pairs[unit].get(name)
+            cells.append(f"{_points(one.regret)} {_range(one.low, one.high)}" if one else "")
+            if unit == "models":
+                cells.append(f"{one.rank:.1f}" if one else "")
+            if unit != "flop":
+                cells += [_signed(pair.difference), _p(pair.corrected)] if pair else ["", ""]
+        races = list(results.races[ground][models][name].values())
+        rows.append(f"| {RIVALS[name].title} | {' | '.join([*cells, *_spent(races)])} |")
     return "\n".join(rows)
 
 
-def _spent(results: StudyResults, ground: str, models: int, name: str) -> list[str]:
-    races = list(results.races[ground][models][name].values())
-    mean = {
-        what: sum(getattr(race, what) for race in races) / len(races)
-        for what in ("models", "epochs", "flop")
-    }
+def _spent(races: Sequence[Race]) -> list[str]:
+    def mean(values: Iterable[float]) -> float:
+        return sum(values) / len(races)
+
     outside = sum(race.outside for race in races) / sum(race.models for race in races)
-    time = duration(device_seconds(mean["flop"]))
-    return [f"{mean['models']:,.0f}", f"{mean['epochs']:,.0f}", time, f"{outside:.1%}"]
+    return [
+        f"{mean(race.improvements[-1].reward for race in races):.2%}",
+        f"{mean(race.models for race in races):,.0f}",
+        f"{mean(race.epochs for race in races):,.0f}",
+        duration(device_seconds(mean(race.flop for race in races))),
+        f"{outside:.1%}",
+    ]
 
 
 def findings(results: StudyResults, ground: str, models: int) -> str:
     """What the table says, in sentences."""
-    equal = results.comparison(ground, models, "epochs")
+    equal, epochs = (results.comparison(ground, models, unit) for unit in ("models", "epochs"))
     best, worst = equal.standings[0], equal.standings[-1]
     said = [
-        f"At equal epochs {RIVALS[best.searcher].title} is first, with a regret of "
-        f"{_points(best.regret)} points, and {RIVALS[worst.searcher].title} last, with "
-        f"{_points(worst.regret)}."
+        f"At equal models {_title(best.searcher)} is first, with a regret of "
+        f"{_points(best.regret)} points, and {_title(worst.searcher)} last, with "
+        f"{_points(worst.regret)} (n = {best.seeds})."
     ]
     if equal.friedman is not None:
         said.append(f"That all rank alike: p = {_p(equal.friedman)} (Friedman).")
-    for what, verb in (("better", "is better than"), ("worse", "is worse than")):
-        names = [RIVALS[one.second].title for one in equal.pairs if one.verdict == what]
-        if names:
-            said.append(f"Q-learning {verb} {', '.join(names)} (p < 0.05 by Holm).")
-    names = [RIVALS[one.second].title for one in equal.pairs if one.verdict == "not told apart"]
-    if names:
-        said.append(f"It is not told apart from {', '.join(names)}.")
+    said += _verdicts(equal.pairs, "")
+    in_part = [one for one in epochs.pairs if RIVALS[one.second].by_epochs]
+    said += _verdicts(in_part, "At equal epochs ")
     return " ".join(said)
+
+
+def _verdicts(pairs: Sequence[Paired], where: str) -> Iterator[str]:
+    for verdict in _VERBS:
+        names = [_title(one.second) for one in pairs if one.verdict == verdict]
+        if names:
+            yield f"{where}Q-learning {_VERBS[verdict]} {', '.join(names)}."
+
+
+def _title(name: str) -> str:
+    return RIVALS[name].title
 
 
 def sections(results: StudyResults) -> Iterator[str]:
@@ -114,8 +123,7 @@ def sections(results: StudyResults) -> Iterator[str]:
         for models in sorted(results.races[ground], reverse=True):
             if len(results.races[ground][models]) < 2:
                 continue
-            seeds = len(results.races[ground][models][Q_LEARNING])
-            yield f"### {TITLES[ground]}: {models:,} models, {seeds} seeds"
+            yield f"### {TITLES[ground]}: {models:,} models"
             if GROUNDS[ground].failure_share is None:
                 yield f"![Best net so far](rivals/{figure_name(ground, models)})"
             yield comparison(results, ground, models)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from pydantic import TypeAdapter
 
 from reproduce.audit.authors_data.files import EPOCHS
 from reproduce.files import write_atomically
-from reproduce.rivals.comparison import Comparison, Races, Unit, compare, cut
+from reproduce.rivals.comparison import Comparison, Races, compare, cut
+from reproduce.rivals.comparison import Unit as Spent
 from reproduce.rivals.early_stopping.study import EarlyStoppingStudy
 from reproduce.rivals.figure_3_runs import LearningRun
-from reproduce.rivals.plan import Q_LEARNING, Ground, Plan, units
+from reproduce.rivals.plan import Q_LEARNING, Ground, Kind, Plan, Unit, units
 from reproduce.rivals.race import Race
 from reproduce.rivals.searchers import RIVALS
-from reproduce.rivals.study import read_part, read_plan
+from reproduce.rivals.study import StudyError, part, read_part, read_plan
 from reproduce.rivals.surrogate.quality import Quality
 
 LEARNING_FILE, RACE_FILE, RESULTS_FILE = "figure-3.json", "race.json", "results.csv"
@@ -52,7 +53,7 @@ class StudyResults:
             for one in race.improvements
         )
 
-    def comparison(self, ground: str, models: int, unit: Unit) -> Comparison:
+    def comparison(self, ground: str, models: int, unit: Spent) -> Comparison:
         """All searchers with a budget of models, where they have spent the same of a unit.
 
         Those that train nets in part are left out where models are counted.
@@ -74,22 +75,25 @@ def read_study(folder: Path) -> StudyResults:
     """
     plan, about = read_plan(folder)
     parts = {unit: read_part(folder, unit) for unit in units(plan)}
-    order = sorted(parts, key=lambda unit: (unit.ground, unit.what, unit.seeds))
-    of = {
-        kind: [parts[unit] for unit in order if unit.kind == kind]
-        for kind in ("quality", "early stopping", "learning")
-    }
+    read: dict[Unit, Any] = {}
+    for one in sorted(parts, key=lambda one: (one.ground, one.what, one.seeds)):
+        try:
+            read[one] = _READERS[one.kind](parts[one])
+        except (ValueError, KeyError, TypeError):
+            raise StudyError(
+                f"{part(folder, one)} is not what it should be: delete it and run the study"
+            ) from None
+    of = {kind: [read[one] for one in read if one.kind == kind] for kind in _READERS}
     found: dict[tuple[str, str, int], dict[int, Race]] = {}
-    for unit in order:
-        if unit.kind == "race":
-            races = _RACES.validate_python(parts[unit])
-            found.setdefault((unit.ground, unit.what, unit.models), {}).update(races)
+    for one in read:
+        if one.kind == "race":
+            found.setdefault((one.ground, one.what, one.models), {}).update(read[one])
     return StudyResults(
         plan,
         about,
-        tuple(TypeAdapter(Quality).validate_python(part) for part in of["quality"]),
-        tuple(EarlyStoppingStudy.from_json(part) for part in of["early stopping"]),
-        tuple(LearningRun.from_json(run) for part in of["learning"] for run in part),
+        tuple(of["quality"]),
+        tuple(of["early stopping"]),
+        tuple(run for runs in of["learning"] for run in runs),
         {
             ground.name: {models: _at(plan, ground, models, found) for models in plan.budgets}
             for ground in plan.grounds()
@@ -97,30 +101,28 @@ def read_study(folder: Path) -> StudyResults:
     )
 
 
-_RACES = TypeAdapter(dict[int, Race])
+_READERS: dict[Kind, Callable[[Any], Any]] = {
+    "quality": TypeAdapter(Quality).validate_python,
+    "early stopping": EarlyStoppingStudy.from_json,
+    "learning": lambda runs: [LearningRun.from_json(run) for run in runs],
+    "race": TypeAdapter(dict[int, Race]).validate_python,
+}
 
 
 def _at(
     plan: Plan, ground: Ground, models: int, found: Mapping[tuple[str, str, int], dict[int, Race]]
 ) -> Races:
-    """Races with a budget: those run with it, and those run with a larger one as far as it goes.
-
-    Of seeds, those that all searchers of the budget were run with.
-    """
+    """Races with a budget: those run with it, and those run with a larger one as far as it goes."""
     races = {}
     for searcher in plan.searchers_on(ground):
         fitting = [own for own in plan.models(searcher) if own >= models]
         if not fitting:
             continue
         own = found[ground.name, searcher, fitting[0]]
-        unit: Unit = "epochs" if RIVALS[searcher].by_epochs else "models"
+        unit: Spent = "epochs" if RIVALS[searcher].by_epochs else "models"
         budget = models * EPOCHS if unit == "epochs" else models
         races[searcher] = {seed: cut(race, unit, budget) for seed, race in own.items()}
-    common = set.intersection(*(set(own) for own in races.values()))
-    return {
-        searcher: {seed: race for seed, race in own.items() if seed in common}
-        for searcher, own in races.items()
-    }
+    return races
 
 
 def write_files(results: StudyResults, folder: Path) -> None:
