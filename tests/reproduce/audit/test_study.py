@@ -258,7 +258,7 @@ def test_searches_without_failures_do_not_count(tmp_path: Path) -> None:
     without = [
         LearningRun.from_json({**run.to_json(), "failure_share": 0.0, "best": 0.1}) for run in runs
     ]
-    claim = claim_named("section-6/surrogate-better-nets-cifar10")
+    claim = claim_named("figure-3/surrogate-rises-cifar10-authors")
     one = audited(claim, Context(rivals=write_study(tmp_path, [*without, *runs], [])))
     assert [run["best"] for run in one.values["learning"]["runs"]] == [run.best for run in runs]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import friedmanchisquare, wilcoxon
 
 from reproduce.rivals.comparison import (
+    FEWEST_SEEDS,
     Paired,
     best_at,
     best_so_far,
@@ -102,15 +103,39 @@ def test_pairs_and_ranks_are_scipys() -> None:
         assert one.low < one.regret < one.high
 
 
-def test_searchers_of_other_seeds_or_without_a_net_are_not_compared() -> None:
+def test_pairs_are_of_the_seeds_and_the_budget_that_both_have() -> None:
+    """The third has three seeds and half the models; the first two are paired without it."""
+    first = {seed: race((1, 0.3), (30, 0.9)) for seed in range(8)}
+    second = {seed: race((1, 0.4), (35, 0.5)) for seed in range(8)}
+    short = {seed: race((1, 0.35), models=20) for seed in range(3)}
+    races = {"first": first, "second": second, "short": short}
+    found = compare(races, "models", "first", 0.9, np.random.default_rng(0))
+    assert {one.searcher: one.seeds for one in found.standings} == dict.fromkeys(races, 3)
+    assert [one.searcher for one in found.standings] == ["second", "short", "first"]
+    pairs = {one.second: one for one in found.pairs}
+    assert (pairs["second"].seeds, pairs["short"].seeds) == (8, 3)
+    assert pairs["second"].difference == pytest.approx(0.9 - 0.5)
+    assert pairs["short"].difference == pytest.approx(0.3 - 0.35)
+
+
+def test_searchers_without_seeds_in_common_or_without_a_net_are_not_compared() -> None:
     rng = np.random.default_rng(0)
     some = {seed: race((1, 0.5)) for seed in range(4)}
-    with pytest.raises(ValueError, match="the searchers' seeds differ"):
-        compare({"a": some, "b": {0: race((1, 0.5))}}, "models", "a", 1.0, rng)
+    with pytest.raises(ValueError, match="a, b: 2 seeds in common are too few"):
+        compare({"a": some, "b": {0: some[0], 3: some[3]}}, "models", "a", 1.0, rng)
     late = {seed: race((35, 0.5), models=40) for seed in range(4)}
     short = {seed: race((1, 0.5), models=20) for seed in range(4)}
     with pytest.raises(ValueError, match="late with seed 0 found no net within 20 models"):
         compare({"short": short, "late": late}, "models", "short", 1.0, rng)
+
+
+def test_so_few_seeds_that_no_p_could_be_small_are_said_to_be_too_few() -> None:
+    """Of n pairs the least two-sided p of Wilcoxon's test is 2 in 2 to the power of n."""
+    for seeds in (FEWEST_SEEDS - 1, FEWEST_SEEDS):
+        p = float(wilcoxon(np.arange(1.0, seeds + 1)).pvalue)
+        assert p == pytest.approx(2 / 2**seeds)
+        pair = Paired("a", "b", seeds, 0.1, 0, 0, 0, seeds, 0, p, p)
+        assert pair.verdict == ("better" if p < 0.05 else "too few seeds")
 
 
 def test_holms_correction_by_hand() -> None:
@@ -135,5 +160,5 @@ def test_holms_correction_lowers_no_p_and_keeps_their_order(p: list[float]) -> N
 def test_a_verdict_needs_a_corrected_p_below_5_percent(
     difference: float, corrected: float, verdict: str
 ) -> None:
-    pair = Paired("a", "b", 20, difference, 0, 0, 0, 0, 0, 0.01, corrected)
+    pair = Paired("a", "b", FEWEST_SEEDS, difference, 0, 0, 0, 0, 0, 0.01, corrected)
     assert pair.verdict == verdict

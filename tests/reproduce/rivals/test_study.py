@@ -7,10 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from reproduce.rivals.page import FIGURES, write_page
@@ -75,6 +75,28 @@ def test_a_folder_holds_one_study(study: Path, slice_folder: Path, tmp_path: Pat
     (tmp_path / STUDY_FILE).write_text("{}")
     with pytest.raises(StudyError, match=r"study\.json is not a study's"):
         read_study(tmp_path)
+
+
+def test_a_part_that_is_damaged_is_named_with_what_to_do(study: Path) -> None:
+    unit = next(unit for unit in units(PLAN) if unit.kind == "race")
+    path = part(study, unit)
+    before = path.read_text()
+    for damaged in ("{", '{"0": {"models": "many"}}', "[]"):
+        path.write_text(damaged)
+        with pytest.raises(StudyError, match=f"{unit.name}.*delete it and run the study"):
+            read_study(study)
+    path.write_text(before)
+
+
+def test_data_that_does_not_suffice_is_one_line(slice_folder: Path, tmp_path: Path) -> None:
+    """Ten curves are too few for early stopping, whose part is named."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for path in slice_folder.iterdir():
+        lines = path.read_text().splitlines(keepends=True)
+        (folder / path.name).write_text("".join(lines[:11] if "metaqnn" in path.name else lines))
+    with pytest.raises(StudyError, match=r"^early-stopping_.*: "):
+        list(run_study(replace(PLAN, folds=2), folder, tmp_path / "study", 1))
 
 
 def test_the_authors_files_and_versions_are_kept_with_it(results: StudyResults) -> None:
@@ -193,27 +215,17 @@ def test_killed_at_any_instant_it_goes_on_and_leaves_no_worker(
     with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline()  # one part is done, others are under way
+        workers = psutil.Process(process.pid).children(recursive=True)
+        assert len(workers) >= 2
         process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while str(folder) in _commands() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert str(folder) not in _commands()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
     done = list(run_study(PLAN, slice_folder, folder, workers=2))
     assert any(one.before for one in done)
     again = read_study(folder)
     assert again.races == results.races
     assert again.learning == results.learning
     assert again.qualities == results.qualities
-
-
-def _commands() -> str:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return "\n".join(found)
 
 
 def test_the_plans_have_what_was_promised() -> None:
