@@ -252,6 +252,7 @@ def cut(race: Race, unit: Unit, budget: float) -> Race:
         models=last.models,
         epochs=last.epochs,
         flop=last.flop,
+        outside=None,
         improvements=[one for one in race.improvements if one.models <= last.models],
         checkpoints=within,
     )

@@ -98,7 +98,7 @@ def learn(
                 window=window,
                 rolling=rolling_at([sample.reward for sample in agent.samples], window),
                 models=race.models,
-                outside=race.outside,
+                outside=race.outside or 0,
                 best=best.reward,
                 expected=best.expected,
                 net=best.net,

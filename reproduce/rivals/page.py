@@ -145,7 +145,8 @@ means that all are compared where the first of them has ended, seed by seed: at 
 their common budget; equal epochs and device-seconds cut the others short, and an ε schedule with
 them. Q-learning's lead over one searcher is taken over the seeds that both have, where the first of
 the two has ended. A training that Hyperband has stopped is worth what was seen of it when the best
-net is chosen, and what it would have reached when its regret is told. *Spent* is to each's end."""
+net is chosen, and what it would have reached when its regret is told. *Spent* is to each's end; the
+share out of range is told where a race was not cut to a smaller budget."""
 
 _EARLY_STOPPING = """\
 Baker et al. (arXiv 1705.10823; the thesis, chapter 4) predict a net's final accuracy from the first

@@ -92,7 +92,7 @@ class Race:
 
     Attributes:
         models, epochs, flop, proposals: spent in all; proposals include nets trained before.
-        outside: models outside the surrogate's range.
+        outside: models outside the surrogate's range; None of a race that was cut.
         improvements: each new best net.
         checkpoints: after every `EVERY` models.
     """
@@ -101,7 +101,7 @@ class Race:
     epochs: int = 0
     flop: float = 0.0
     proposals: int = 0
-    outside: int = 0
+    outside: int | None = 0
     outside_reward: float = 0.0
     improvements: list[Improvement] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
@@ -136,6 +136,7 @@ class Runner:
         self._seed, self._limit = seed, limit
         self._trainings: dict[str, _Training] = {}
         self._rewards: list[float] = []  # since the last checkpoint
+        self._outside = 0
         self.race = Race()
 
     def next_net(self) -> Architecture | None:
@@ -163,7 +164,8 @@ class Runner:
         training = _Training(curve, training_flop(macs) * self._experiment.train_images)
         self._trainings[str(net)] = training
         self.race.models += 1
-        self.race.outside += not curve.in_range
+        self._outside += not curve.in_range
+        self.race.outside = self._outside
         self._answer(net, training)
 
     def _answer(self, net: Architecture, training: _Training) -> None:

@@ -79,13 +79,13 @@ def _spent(races: Sequence[Race]) -> list[str]:
     def mean(values: Iterable[float]) -> float:
         return sum(values) / len(races)
 
-    outside = sum(race.outside for race in races) / sum(race.models for race in races)
+    outside = [race.outside / race.models for race in races if race.outside is not None]
     return [
         f"{mean(race.improvements[-1].reward for race in races):.2%}",
         f"{mean(race.models for race in races):,.0f}",
         f"{mean(race.epochs for race in races):,.0f}",
         duration(device_seconds(mean(race.flop for race in races))),
-        f"{outside:.1%}",
+        f"{mean(outside):.1%}" if len(outside) == len(races) else "",
     ]
 
 

@@ -167,8 +167,9 @@ def table(results: StudyResults) -> Iterable[str]:
     yield COLUMNS
     for ground, models, searcher, seed, race in each_race(results):
         best = race.improvements[-1]
+        outside = "" if race.outside is None else race.outside
         yield (
             f"{ground},{models},{searcher},{seed},{race.models},{race.epochs},"
-            f"{race.flop / 1e18:.4f},{race.outside},{best.reward:.6f},{best.expected:.6f},"
+            f"{race.flop / 1e18:.4f},{outside},{best.reward:.6f},{best.expected:.6f},"
             f'"{best.net}"'
         )
