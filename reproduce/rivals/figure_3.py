@@ -69,7 +69,7 @@ def learn(
 
     Raises:
         ValueError: if the surrogate is of another data set; or a search finds no new net, or none
-            within the surrogate's range.
+            that learns within the surrogate's range.
     """
     if surrogate.data_set != experiment.name:
         raise ValueError(f"a surrogate of {surrogate.data_set} cannot train for {experiment.name}")
@@ -86,7 +86,7 @@ def learn(
     for agent, runner, seed in zip(agents, runners, seeds, strict=True):
         race = runner.race
         if not race.improvements:
-            raise ValueError(f"seed {seed}: no net was within the surrogate's range")
+            raise ValueError(f"seed {seed}: no net learned within the surrogate's range")
         best = race.improvements[-1]
         found.append(
             LearningRun(

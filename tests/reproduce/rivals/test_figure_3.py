@@ -245,14 +245,20 @@ def test_one_seed_gives_one_run_whatever_runs_beside_it(
     assert learned[0].rolling != learned[1].rolling
 
 
-def test_where_no_net_learns_all_is_at_chance_level(svhn: TrainingData) -> None:
+def test_where_no_net_learns_there_is_no_best_one(svhn: TrainingData) -> None:
     never = Surrogate.fit(svhn, seed=0, failure_share=1.0)
-    (one,) = learn(never, rules("paper"), [0], MODELS)
-    assert (one.preset, one.failure_share) == ("paper", 1.0)
-    assert [stage.mean for stage in one.stages] == pytest.approx([0.1] * 10)
-    assert {stage.failed for stage in one.stages} == {1.0}
-    assert set(one.rolling) == {0.1}
-    assert one.best == 0.1
+    with pytest.raises(ValueError, match="seed 0: no net learned within the surrogate's range"):
+        learn(never, rules("paper"), [0], MODELS)
+
+
+def test_where_few_nets_learn_most_are_at_chance_level(svhn: TrainingData) -> None:
+    rarely = Surrogate.fit(svhn, seed=0, failure_share=0.9)
+    (one,) = learn(rarely, rules("paper"), [0], MODELS)
+    assert (one.preset, one.failure_share) == ("paper", 0.9)
+    first = one.stages[0]
+    assert 0.8 < first.failed < 0.97
+    assert 0.1 <= first.mean < 0.1 + 0.9 * (1 - first.failed)
+    assert one.best > 0.5
 
 
 def test_a_surrogate_of_another_data_set_is_refused(failing: Surrogate) -> None:
