@@ -16,6 +16,9 @@ SLOTS_PER_GPU ?=
 CPU_SLOTS ?=
 THREADS ?=
 PLAN ?= quick
+AUTHORS_DATA ?=
+RIVALS ?=
+PAGE ?=
 export TORCH TORCH_INDEX DATA_DIR CAFFE CAFFE_STOP YES
 CHOICES = --budget $(BUDGET) $(if $(PRESET),--preset $(PRESET)) $(if $(SEED),--seed $(SEED)) \
 	$(if $(RUN),--run $(RUN)) $(if $(GPUS),--gpus $(GPUS)) \
