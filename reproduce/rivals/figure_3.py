@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from prototxt_gen.notation import Architecture
+from reproduce.driver import agent_of
 from reproduce.experiments.schema import Experiment
 from reproduce.rivals.figure_3_comparison import published
 from reproduce.rivals.figure_3_runs import LearningRun, Stage, rolling_at
 from reproduce.rivals.q_learning import QLearning
 from reproduce.rivals.race import Limit, Runner, run_all
 from reproduce.rivals.surrogate.surrogate import Curve, Surrogate
+from reproduce.search.agent import Agent
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,17 @@ def learn(
     """
     if surrogate.data_set != experiment.name:
         raise ValueError(f"a surrogate of {surrogate.data_set} cannot train for {experiment.name}")
+    new = agent_of(experiment)  # its space and cap serve all
     agents = [
-        _Recorded(QLearning(experiment, models, np.random.default_rng(seed))) for seed in seeds
+        _Recorded(
+            QLearning(
+                experiment,
+                models,
+                np.random.default_rng(seed),
+                Agent(new.space, new.learning, new.cap),
+            )
+        )
+        for seed in seeds
     ]
     runners = [
         Runner(agent, surrogate, experiment, seed, Limit())

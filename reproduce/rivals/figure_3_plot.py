@@ -8,12 +8,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reproduce.published_results import NAMES
 from reproduce.results.plots import style
 from reproduce.results.plots.curves import PaperSearch
+from reproduce.results.plots.figure_3 import mean_bar
 from reproduce.rivals.figure_3_comparison import PAPER_DATA, Comparison, published
 from reproduce.rivals.surrogate.data import DataSet
 
-TITLES: dict[DataSet, str] = {"cifar10": "CIFAR-10", "svhn": "SVHN"}
 _PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"color": style.BLUE, "linestyle": "-"},
     "authors": {"color": style.GREEN, "linestyle": (0, (5, 1.5))},
@@ -62,28 +63,15 @@ def figure_3(comparisons: Sequence[Comparison], data_set: DataSet) -> Figure:
         ylabel="validation accuracy",
         xlim=(0, max(bar.end for bar in paper.means.values())),
         ylim=(0, 1),
-        title=f"{TITLES[data_set]}: Q-learning, rewards predicted by the surrogate",
+        title=f"{NAMES[data_set]}: Q-learning, rewards predicted by the surrogate",
     )
     style.legend_below(figure, columns=2)
     return figure
 
 
 def _bars(axes: Axes, paper: PaperSearch) -> None:
-    label = "paper: mean per ε"
-    for epsilon, bar in paper.means.items():
-        axes.bar(
-            bar.start,
-            bar.height,
-            bar.end - bar.start,
-            align="edge",
-            color=style.PALE,
-            edgecolor="white",
-            label=label,
-        )
-        axes.text(
-            (bar.start + bar.end) / 2, 0.03, f"ε {epsilon:g}", ha="center", va="bottom", rotation=90
-        )
-        label = ""
+    for number, (epsilon, bar) in enumerate(paper.means.items()):
+        mean_bar(axes, bar, epsilon, "" if number else "paper: mean per ε")
 
 
 def _preset(axes: Axes, one: Comparison, how: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reproduce.published_results import NAMES
 from reproduce.rivals.figure_3_comparison import Comparison, Interval
-from reproduce.rivals.figure_3_plot import TITLES
 from reproduce.rivals.surrogate.data import DataSet
 
 _DATA_SETS: tuple[DataSet, ...] = ("svhn", "cifar10")
@@ -17,7 +17,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     for data_set in _DATA_SETS:
         found = [one for one in comparisons if one.data_set == data_set]
         if found:
-            parts += [f"### {TITLES[data_set]}", _summary(found), _means(found), _sentences(found)]
+            parts += [f"### {NAMES[data_set]}", _summary(found), _means(found), _sentences(found)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,7 +10,6 @@ from reproduce.files import write_atomically
 from reproduce.published_results import NAMES
 from reproduce.rivals import quality_text, race_text
 from reproduce.rivals.early_stopping.page import markdown as early_stopping_markdown
-from reproduce.rivals.figure_3_comparison import comparisons
 from reproduce.rivals.figure_3_plot import figure_3_svg
 from reproduce.rivals.figure_3_text import markdown as figure_3_markdown
 from reproduce.rivals.race_plot import race_svg
@@ -34,9 +33,8 @@ def write_page(results: StudyResults, folder: Path) -> Path:
 
 
 def _figures(results: StudyResults) -> Iterator[tuple[str, str]]:
-    learning = comparisons(results.learning)
     for data_set in results.plan.data_sets:
-        yield f"figure-3-{data_set}.svg", figure_3_svg(learning, data_set)
+        yield f"figure-3-{data_set}.svg", figure_3_svg(results.figure_3, data_set)
         for models, races in results.races[data_set].items():
             if len(races) > 1:
                 title = f"{NAMES[data_set]}: {models:,} models, predicted by the surrogate"
@@ -67,10 +65,9 @@ def _parts(results: StudyResults) -> Iterator[str]:
     yield _TABLES
     yield from race_text.sections(results)
     yield "## Figure 3 again"
-    learning = comparisons(results.learning)
     for data_set in plan.data_sets:
         yield f"![Figure 3 on {NAMES[data_set]}]({FIGURES}/figure-3-{data_set}.svg)"
-    yield figure_3_markdown(learning).rstrip()
+    yield figure_3_markdown(results.figure_3).rstrip()
     yield "## Early stopping"
     yield _EARLY_STOPPING
     for study in results.early_stopping:

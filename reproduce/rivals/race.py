@@ -136,7 +136,6 @@ class Runner:
         self._seed, self._limit = seed, limit
         self._trainings: dict[str, _Training] = {}
         self._rewards: list[float] = []  # since the last checkpoint
-        self._outside = 0
         self.race = Race()
 
     def next_net(self) -> Architecture | None:
@@ -164,8 +163,7 @@ class Runner:
         training = _Training(curve, training_flop(macs) * self._experiment.train_images)
         self._trainings[str(net)] = training
         self.race.models += 1
-        self._outside += not curve.in_range
-        self.race.outside = self._outside
+        self.race.outside = (self.race.outside or 0) + (not curve.in_range)
         self._answer(net, training)
 
     def _answer(self, net: Architecture, training: _Training) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from reproduce.display import duration
+from reproduce.published_results import NAMES
 from reproduce.rivals.comparison import UNITS, Comparison, Paired, Verdict
 from reproduce.rivals.plan import GROUNDS, Plan
 from reproduce.rivals.race import Race, device_seconds
@@ -12,9 +13,8 @@ from reproduce.rivals.results import StudyResults
 from reproduce.rivals.searchers import RIVALS
 
 TITLES = {
-    "svhn": "SVHN",
-    "cifar10": "CIFAR-10",
-    "cifar10-all-learn": "CIFAR-10, all nets learn",
+    name: NAMES[ground.data_set] + (", all nets learn" if ground.failure_share == 0 else "")
+    for name, ground in GROUNDS.items()
 }
 
 

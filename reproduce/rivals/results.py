@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from reproduce.audit.authors_data.files import EPOCHS
+from reproduce.audit.study import LEARNING_FILE, RACE_FILE
 from reproduce.files import write_atomically
 from reproduce.rivals.comparison import Comparison, Races, compare, cut
 from reproduce.rivals.comparison import Unit as Spent
 from reproduce.rivals.early_stopping.study import EarlyStoppingStudy
+from reproduce.rivals.figure_3_comparison import Comparison as LearningComparison
+from reproduce.rivals.figure_3_comparison import comparisons
 from reproduce.rivals.figure_3_runs import LearningRun
 from reproduce.rivals.plan import Q_LEARNING, Ground, Kind, Plan, Unit, units
 from reproduce.rivals.race import Race
@@ -23,7 +27,7 @@ from reproduce.rivals.searchers import RIVALS
 from reproduce.rivals.study import StudyError, part, read_part, read_plan
 from reproduce.rivals.surrogate.quality import Quality
 
-LEARNING_FILE, RACE_FILE, RESULTS_FILE = "figure-3.json", "race.json", "results.csv"
+RESULTS_FILE = "results.csv"
 _SEED = 0  # of the intervals
 
 
@@ -42,6 +46,14 @@ class StudyResults:
     early_stopping: tuple[EarlyStoppingStudy, ...]
     learning: tuple[LearningRun, ...]
     races: Mapping[str, Mapping[int, Races]]
+    _compared: dict[tuple[str, int, Spent], Comparison] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @cached_property
+    def figure_3(self) -> list[LearningComparison]:
+        """The searches against the paper's figure, by data set, preset and failure share."""
+        return comparisons(self.learning)
 
     def best(self, ground: str) -> float:
         """The highest prediction of any net that any searcher found on a ground."""
@@ -58,6 +70,12 @@ class StudyResults:
 
         Those that train nets in part are left out where models are counted.
         """
+        key = ground, models, unit
+        if key not in self._compared:
+            self._compared[key] = self._compare(*key)
+        return self._compared[key]
+
+    def _compare(self, ground: str, models: int, unit: Spent) -> Comparison:
         races = {
             name: found
             for name, found in self.races[ground][models].items()

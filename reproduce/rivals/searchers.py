@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import optuna
@@ -119,11 +120,6 @@ def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
 
-def _model(sampler: BaseSampler, encoding: Encoding, rng: np.random.Generator) -> Searcher:
-    """A searcher that a random net moves on where its sampler stays with what it knows."""
-    return OptunaSearcher(sampler, encoding, otherwise=RandomSampler(seed=_seed(rng)))
-
-
 def _q_learning(
     experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
 ) -> Searcher:
@@ -138,40 +134,25 @@ def _paper_q_learning(
     return QLearning(other, models, rng, Agent(space, other.q_learning.constants))
 
 
-def _random_flat(
-    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
-) -> Searcher:
-    return OptunaSearcher(RandomSampler(seed=_seed(rng)), FlatEncoding(space))
+def _sampled(
+    sampler: Callable[..., BaseSampler],
+    encoding: Callable[[SearchSpace], Encoding],
+    *,
+    moved_on: bool = True,
+) -> Make:
+    """What makes a searcher of a sampler, made with `seed=`, and an encoding.
 
+    `moved_on`: whether a random net follows one that the sampler has proposed before.
+    """
 
-def _random(
-    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
-) -> Searcher:
-    return OptunaSearcher(RandomSampler(seed=_seed(rng)), TreeEncoding(space))
+    def make(
+        experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
+    ) -> Searcher:
+        own = sampler(seed=_seed(rng))
+        otherwise = RandomSampler(seed=_seed(rng)) if moved_on else None
+        return OptunaSearcher(own, encoding(space), otherwise=otherwise)
 
-
-def _tpe_tree(
-    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
-) -> Searcher:
-    return _model(TPESampler(seed=_seed(rng)), TreeEncoding(space), rng)
-
-
-def _tpe_flat(
-    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
-) -> Searcher:
-    return _model(TPESampler(seed=_seed(rng), multivariate=True), FlatEncoding(space), rng)
-
-
-def _evolution(
-    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
-) -> Searcher:
-    return _model(NSGAIISampler(seed=_seed(rng)), FlatEncoding(space), rng)
-
-
-def _gaussian_process(
-    experiment: Experiment, space: SearchSpace, models: int, rng: np.random.Generator
-) -> Searcher:
-    return _model(GPSampler(seed=_seed(rng)), FlatEncoding(space), rng)
+    return make
 
 
 def _hyperband(
@@ -196,28 +177,34 @@ RIVALS: Mapping[str, Rival] = {
         "ε ≥ 0.8 at the stage's end; Table 2's ε schedule scaled to the budget",
         _q_learning,
     ),
-    "random": Rival("random", "Optuna's RandomSampler on the tree: the agent at ε = 1", _random),
+    "random": Rival(
+        "random",
+        "Optuna's RandomSampler on the tree: the agent at ε = 1",
+        _sampled(RandomSampler, TreeEncoding, moved_on=False),
+    ),
     "tpe": Rival(
         "TPE",
         "Optuna's TPESampler, multivariate, on the flat encoding",
-        _tpe_flat,
+        _sampled(partial(TPESampler, multivariate=True), FlatEncoding),
         most=500,
         seeds=10,
     ),
     "tpe-tree": Rival(
         "TPE on the tree",
         "Optuna's TPESampler, univariate, on the tree",
-        _tpe_tree,
+        _sampled(TPESampler, TreeEncoding),
         most=500,
         seeds=10,
     ),
     "nsga2": Rival(
-        "evolution", "Optuna's NSGAIISampler, population 50, on the flat encoding", _evolution
+        "evolution",
+        "Optuna's NSGAIISampler, population 50, on the flat encoding",
+        _sampled(NSGAIISampler, FlatEncoding),
     ),
     "gp": Rival(
         "Gaussian process",
         "Optuna's GPSampler on the flat encoding",
-        _gaussian_process,
+        _sampled(GPSampler, FlatEncoding),
         most=60,
         seeds=10,
     ),
@@ -238,7 +225,7 @@ RIVALS: Mapping[str, Rival] = {
     "random-flat": Rival(
         "random, flat",
         "Optuna's RandomSampler on the flat encoding: how the samplers on it begin",
-        _random_flat,
+        _sampled(RandomSampler, FlatEncoding, moved_on=False),
         most=500,
     ),
 }

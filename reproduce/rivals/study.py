@@ -29,7 +29,7 @@ from reproduce.rivals.plan import GROUNDS, PRESET, Plan, Unit, experiment_of, un
 from reproduce.rivals.race import Limit, Race, Runner, run_all
 from reproduce.rivals.searchers import RIVALS, new_searcher
 from reproduce.rivals.surrogate.data import training_data
-from reproduce.rivals.surrogate.quality import Quality
+from reproduce.rivals.surrogate.quality import Quality, measure
 from reproduce.rivals.surrogate.surrogate import Surrogate
 from reproduce.run import git_revision, locked, machine, package_version
 
@@ -167,10 +167,11 @@ def _surrogate(folder: Path, ground: str) -> Surrogate:
 
 def compute(unit: Unit, data: Path, folder: Path) -> Any:
     """A unit's result, as JSON can hold it."""
-    plan = _read_plan(folder)
+    plan, _ = read_plan(folder)
     match unit.kind:
         case "quality":
-            found = _surrogate(data, unit.ground).quality(plan.folds, plan.depths)
+            known = training_data(_authors(data), GROUNDS[unit.ground].data_set)
+            found = measure(known, _SEED, plan.folds, plan.depths)
             return TypeAdapter(Quality).dump_python(found, mode="json")
         case "early stopping":
             from reproduce.rivals.early_stopping.published import NETS
@@ -209,10 +210,6 @@ def _races(unit: Unit, surrogate: Surrogate) -> Any:
     run_all(runners, surrogate)
     found = {str(seed): one.race for seed, one in zip(unit.seeds, runners, strict=True)}
     return TypeAdapter(dict[str, Race]).dump_python(found, mode="json")
-
-
-def _read_plan(folder: Path) -> Plan:
-    return read_plan(folder)[0]
 
 
 def read_plan(folder: Path) -> tuple[Plan, dict[str, Any]]:

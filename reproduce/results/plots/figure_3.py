@@ -22,23 +22,27 @@ def mean_bars(axes: Axes, curve: SearchCurve, label: str) -> dict[float, Bar]:
     means, widest = curve.means(), dict[float, Bar]()
     for number, (epsilon, start, end) in enumerate(curve.stretches()):
         bar = Bar(start + 0.5, end + 0.5, means[epsilon])
-        axes.bar(
-            bar.start,
-            bar.height,
-            bar.end - bar.start,
-            align="edge",
-            color=style.PALE,
-            edgecolor="white",
-            label="" if number else label,
-        )
-        # Upright, so that narrow bars keep the labels apart.
-        axes.text(
-            (bar.start + bar.end) / 2, 0.03, f"ε {epsilon:g}", ha="center", va="bottom", rotation=90
-        )
+        mean_bar(axes, bar, epsilon, "" if number else label)
         known = widest.get(epsilon)
         if known is None or bar.end - bar.start > known.end - known.start:
             widest[epsilon] = bar
     return widest
+
+
+def mean_bar(axes: Axes, bar: Bar, epsilon: float, label: str) -> None:
+    """Draw one bar, and its ε at its foot: upright, so that narrow bars keep the labels apart."""
+    axes.bar(
+        bar.start,
+        bar.height,
+        bar.end - bar.start,
+        align="edge",
+        color=style.PALE,
+        edgecolor="white",
+        label=label,
+    )
+    axes.text(
+        (bar.start + bar.end) / 2, 0.03, f"ε {epsilon:g}", ha="center", va="bottom", rotation=90
+    )
 
 
 @style.drawing()
